@@ -1,0 +1,1 @@
+"""The doors: WebSocket stream, HTTP, and who may enter."""

@@ -1,0 +1,251 @@
+"""The messages of protocol 1, as pydantic models: the one source of its JSON Schemas."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL = 1
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Score = Annotated[float, Field(ge=0, le=1)]
+Task = Literal["sounds", "commands", "transcribe"]
+
+
+class Message(BaseModel):
+    """A JSON text frame. Unknown fields are ignored, so that newer peers may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Start(Message):
+    """Client: the first frame. `transcribe` stands alone; the other two may be combined.
+
+    `time` is the UTC time of the first sample; without it the server's clock at
+    the first PCM frame is taken. `labels` limits which sounds are reported;
+    without it the catalogue's defaults are.
+    """
+
+    type: Literal["start"] = "start"
+    protocol: int = PROTOCOL
+    microphone: Slug
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    language: str = "en"
+    labels: list[Slug] | None = None
+    time: datetime | None = None
+
+
+class End(Message):
+    """Client: no more PCM follows; the server finishes what it heard, then stops."""
+
+    type: Literal["end"] = "end"
+
+
+class Engine(Message):
+    """The author of a result."""
+
+    name: str
+    version: str
+
+
+class Limits(Message):
+    """What one stream may do before it gets an `error`."""
+
+    max_streams: int
+    max_utterance_s: float
+    max_ahead_s: float
+    max_message_bytes: int
+    idle_s: float
+
+
+class Ready(Message):
+    """Server: the stream is open; PCM may follow. `labels` are those it will report."""
+
+    type: Literal["ready"] = "ready"
+    protocol: int = PROTOCOL
+    session: str
+    version: str
+    labels: list[str]
+    limits: Limits
+
+
+class Result(Message):
+    """What every result carries: a UUIDv7, a UTC time from the audio clock, the microphone."""
+
+    id: str
+    time: datetime
+    microphone: str
+
+
+class Speech(Result):
+    """Server: somebody began or ceased to speak. Both share the utterance's id."""
+
+    type: Literal["speech"] = "speech"
+    state: Literal["start", "end"]
+
+
+class Alternative(Message):
+    """Another text that may have been said."""
+
+    text: str
+    confidence: Score
+
+
+class Transcript(Result):
+    """Server: one utterance's outcome, with the id of its `speech` messages.
+
+    `text` is empty exactly when `rejected` says why. `start` and `end` bound the
+    speech; `time` equals `end`.
+    """
+
+    type: Literal["transcript"] = "transcript"
+    text: str
+    confidence: Score
+    rejected: Literal["silence", "no_command", "too_long"] | None = None
+    alternatives: list[Alternative] = []
+    language: str
+    start: datetime
+    end: datetime
+    engine: Engine
+
+
+class Sound(Result):
+    """Server: a sound event began or ended. Both messages share its id.
+
+    `score` is the highest so far; `scores` the best five labels of the deciding
+    window, as evidence; `threshold` what `score` had to pass. `end` is set on
+    the second message only.
+    """
+
+    type: Literal["sound"] = "sound"
+    state: Literal["start", "end"]
+    label: str
+    score: Score
+    threshold: Score
+    scores: dict[str, Score]
+    start: datetime
+    end: datetime | None = None
+    engine: Engine
+    verified: bool = False
+
+
+class Level(Message):
+    """Server: loudness of the last second, dB relative to full scale, -100 for digital silence."""
+
+    type: Literal["level"] = "level"
+    time: datetime
+    microphone: str
+    rms_dbfs: float
+    peak_dbfs: float
+
+
+class Stopped(Message):
+    """Server: the last frame of an orderly end."""
+
+    type: Literal["stopped"] = "stopped"
+    reason: Literal["ended", "shutdown"]
+
+
+ErrorCode = Literal[
+    "bad_message",
+    "unsupported_protocol",
+    "unsupported_language",
+    "unsupported_task",
+    "unknown_label",
+    "too_many_streams",
+    "too_fast",
+    "idle",
+    "utterance_too_long",
+    "engine_failed",
+]
+
+
+class Error(Message):
+    """Server: the last frame of a stream that cannot go on; says what to do."""
+
+    type: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+
+
+ClientMessage = Annotated[Start | End, Field(discriminator="type")]
+ServerMessage = Annotated[
+    Ready | Speech | Transcript | Sound | Level | Stopped | Error,
+    Field(discriminator="type"),
+]
+
+
+class Label(Message):
+    """A sound label the server can report."""
+
+    slug: Slug
+    name: str
+    group: str
+    device_class: str
+    default: bool
+
+
+class SpeechCapability(Message):
+    """The speech engine and what it can hear."""
+
+    engine: Engine
+    languages: list[str]
+    vocabulary: str | None = None
+
+
+class SoundCapability(Message):
+    """The sound engine and its labels."""
+
+    engine: Engine
+    labels: list[Label]
+
+
+class Info(Message):
+    """`GET /v1/info`. `id` stays the same for the life of an installation."""
+
+    name: Literal["earshot"] = "earshot"
+    id: str
+    version: str
+    protocol: int = PROTOCOL
+    speech: SpeechCapability | None
+    sounds: SoundCapability | None
+    limits: Limits
+    streams: int
+
+
+class EntityBody(Message):
+    """An exposed entity. The first name is its own, the others are aliases."""
+
+    id: str
+    domain: str
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    area: str | None = None
+
+
+class PlaceBody(Message):
+    """An area or a floor."""
+
+    id: str
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    floor: str | None = None
+
+
+class VocabularyBody(Message):
+    """`PUT /v1/vocabulary`: what may be said in the home."""
+
+    language: str = "en"
+    entities: Annotated[list[EntityBody], Field(max_length=2000)] = []
+    areas: Annotated[list[PlaceBody], Field(max_length=500)] = []
+    floors: Annotated[list[PlaceBody], Field(max_length=100)] = []
+
+
+class VocabularyResult(Message):
+    """Its answer. `guessed` are words whose pronunciation is a guess."""
+
+    version: str
+    sentences: int
+    words: int
+    guessed: list[str]
+    seconds: float

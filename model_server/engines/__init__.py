@@ -1,0 +1,1 @@
+"""Engines: what turns audio into results."""

@@ -1,0 +1,1 @@
+"""The default engine: small, on the CPU, no download."""

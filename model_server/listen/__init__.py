@@ -1,0 +1,1 @@
+"""Commands: from speech on a stream to what was said."""
