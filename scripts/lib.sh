@@ -1,5 +1,5 @@
 # Shared by the scripts: where things are, one line per step, and what counts as done.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 set -euo pipefail
 
@@ -25,7 +25,8 @@ step() {
     printf '\n== %s\n' "$title" >>"$LOG"
     # A subshell with its own errexit: 'if' and '||' would switch errexit off in functions.
     set +e
-    (set -e; "$@") >>"$LOG" 2>&1 </dev/null
+    # Without the lock: a service that apt starts would keep it.
+    (set -e; "$@") >>"$LOG" 2>&1 </dev/null 9>&-
     status=$?
     set -e
     if ((status)); then
@@ -36,7 +37,7 @@ step() {
     printf '%4d s\n' $((SECONDS - began))
 }
 
-# stamp FILE...: what an installation was made from, so that a second run can skip it.
+# stamp PYTHON FILE...: what an installation was made from, so that a second run skips it.
 # A virtual environment holds absolute paths, hence the checkout's own in the key.
 stamp() {
     local interpreter=$1
