@@ -1,0 +1,1 @@
+"""The main job in one command: a whole house on loopback, spoken and sounded to."""

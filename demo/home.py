@@ -1,0 +1,118 @@
+"""Sets the home up as a person would: owner, broker, rooms, devices, microphone, automation."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+import secrets
+from typing import TYPE_CHECKING
+
+from demo.client import HomeClient, HomeError, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+USER = "demo"
+_APPEARS_S = 30.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who may sign in to the home."""
+
+    user: str
+    password: str
+
+
+async def running(client: HomeClient) -> None:
+    """Wait until Home Assistant has started all it has."""
+    async with asyncio.timeout(120):
+        while (await client.request("GET", "/api/config"))["state"] != "RUNNING":
+            await asyncio.sleep(0.1)
+
+
+async def run_flow(
+    client: HomeClient, kind: str, handler: object, *answers: Json
+) -> Json:
+    """Walk a configuration flow through its steps. Raises HomeError when it does not end.
+
+    `kind` is the flow's folder below /api/config/config_entries.
+    """
+    path = f"/api/config/config_entries/{kind}"
+    step: Json = await client.request("POST", path, {"handler": handler})
+    for answer in answers:
+        step = await client.request("POST", f"{path}/{step['flow_id']}", answer)
+    if step["type"] != "create_entry":
+        raise HomeError(
+            f"the set-up of {handler} stops at step {step.get('step_id')}:"
+            f" {step.get('errors') or step.get('reason')}"
+        )
+    return step
+
+
+async def sign_up(client: HomeClient) -> Owner:
+    """Create the owner, with a password nobody else can guess."""
+    owner = Owner(USER, secrets.token_urlsafe(9))
+    await client.sign_up(owner.user, owner.password)
+    await running(client)
+    return owner
+
+
+async def add_broker(client: HomeClient, port: int) -> None:
+    """Set MQTT up."""
+    await run_flow(
+        client,
+        "flow",
+        "mqtt",
+        {
+            "broker": "127.0.0.1",
+            "port": port,
+            "protocol": "5",
+            "other_settings": {"set_client_cert": False, "set_ca_cert": "off"},
+        },
+    )
+
+
+async def entities_appear(client: HomeClient, entities: Sequence[str]) -> None:
+    """Wait until the entities exist and are available. Raises HomeError."""
+    missing = list(entities)
+    try:
+        async with asyncio.timeout(_APPEARS_S):
+            while missing:
+                states = await client.states()
+                missing = [
+                    entity
+                    for entity in entities
+                    if states.get(entity, {}).get("state", "unavailable")
+                    == "unavailable"
+                ]
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise HomeError(
+            f"Home Assistant shows no {', '.join(missing)}; it has: "
+            + ", ".join(sorted(await client.states()))
+        ) from None
+
+
+async def add_area(client: HomeClient, name: str) -> str:
+    """Return the id of the area called name, made if the home has none of that name."""
+    for area in await client.call("config/area_registry/list"):
+        if area["name"] == name:
+            return str(area["area_id"])
+    area = await client.call("config/area_registry/create", name=name)
+    return str(area["area_id"])
+
+
+async def move_in(client: HomeClient, entity: str, area: str, *, expose: bool) -> None:
+    """Put an entity's device into an area, and let voice control it if asked."""
+    registered = await client.call("config/entity_registry/get", entity_id=entity)
+    await client.call(
+        "config/device_registry/update", device_id=registered["device_id"], area_id=area
+    )
+    await client.call(
+        "homeassistant/expose_entity",
+        assistants=["conversation"],
+        entity_ids=[entity],
+        should_expose=expose,
+    )
