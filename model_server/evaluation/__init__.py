@@ -1,0 +1,1 @@
+"""What tests, benchmarks and training measure with: generated audio, metrics, tables."""
