@@ -1,0 +1,176 @@
+"""Where utterances begin and end: voice probabilities become pieces of audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.audio.vad import VoiceActivity
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """Thresholds as probabilities, times in seconds.
+
+    `pause_s` bridges the gaps between words; `pre_roll_s` and `post_s` are the
+    margins the recogniser gets, because soft consonants score low.
+    """
+
+    on: float = 0.5
+    off: float = 0.35
+    min_speech_s: float = 0.25
+    pause_s: float = 0.6
+    pre_roll_s: float = 0.5
+    post_s: float = 0.25
+    max_utterance_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class SpeechStart:
+    """Somebody has been speaking since sample `start`."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Somebody spoke from sample `start` to `end`.
+
+    `pcm` is that with its margins. It is empty with `too_long`: then the limit
+    was reached at `end` and nothing is heard until the next pause.
+    """
+
+    start: int
+    end: int
+    pcm: Pcm
+    too_long: bool = False
+
+
+EndpointEvent: TypeAlias = SpeechStart | Utterance
+
+
+class Endpointer:
+    """Synchronous and deterministic: the same samples give the same events.
+
+    However the samples are cut into pieces, the voice activity sees whole
+    chunks. Holds at most one utterance of audio.
+    """
+
+    def __init__(
+        self, vad: VoiceActivity, settings: EndpointSettings | None = None
+    ) -> None:
+        """Start at sample 0, in silence."""
+        self.settings = settings or EndpointSettings()
+        self._vad = vad
+        self._carry: Pcm = np.zeros(0, np.int16)
+        self._position = 0
+        """Samples whose chunks were scored."""
+        self._kept: list[Pcm] = []
+        """Chunks up to `_position`: the pre-roll, or the utterance so far."""
+        self._start: int | None = None
+        self._voice_end = 0
+        self._voiced = 0
+        self._confirmed = False
+        self._overrun = False
+
+    def push(self, pcm: Pcm) -> list[EndpointEvent]:
+        """Take samples, (samples,); return what they complete."""
+        events: list[EndpointEvent] = []
+        samples = np.concatenate([self._carry, pcm])
+        chunk = self._vad.chunk
+        whole = samples.size - samples.size % chunk
+        for first in range(0, whole, chunk):
+            events += self._step(samples[first : first + chunk])
+        self._carry = samples[whole:].copy()
+        return events
+
+    def finish(self) -> list[EndpointEvent]:
+        """No more samples follow: close an utterance that is still open."""
+        if self._carry.size:
+            self._kept.append(self._carry)
+            self._position += self._carry.size
+            self._carry = self._carry[:0]
+        closed = self._close() if self._start is not None and self._confirmed else []
+        self._forget()
+        self._overrun = False
+        return closed
+
+    def skip(self, samples: int) -> list[EndpointEvent]:
+        """Samples were lost: close what is open and go on after the gap."""
+        events = self.finish()
+        self._kept.clear()
+        self._vad.reset()
+        self._position += samples
+        return events
+
+    def _step(self, chunk: Pcm) -> list[EndpointEvent]:
+        """Score one chunk and move on by it."""
+        settings = self.settings
+        probability = self._vad(chunk)
+        self._kept.append(chunk)
+        self._position += chunk.size
+        speaking = self._start is not None or self._overrun
+        voiced = probability >= (settings.off if speaking else settings.on)
+        if voiced:
+            self._voice_end = self._position
+        paused = self._position - self._voice_end >= settings.pause_s * SAMPLE_RATE
+
+        if self._overrun:
+            self._overrun = not paused
+            self._trim()
+            return []
+        if self._start is None:
+            if not voiced:
+                self._trim()
+                return []
+            self._start = self._position - chunk.size
+        if voiced:
+            self._voiced += chunk.size
+        return self._progress(paused)
+
+    def _progress(self, paused: bool) -> list[EndpointEvent]:
+        """What an open utterance does after one more chunk."""
+        assert self._start is not None
+        settings = self.settings
+        events: list[EndpointEvent] = []
+        if not self._confirmed and self._voiced >= settings.min_speech_s * SAMPLE_RATE:
+            self._confirmed = True
+            events.append(SpeechStart(self._start))
+        if paused:
+            if self._confirmed:
+                events += self._close()
+            self._forget()
+        elif self._voice_end - self._start > settings.max_utterance_s * SAMPLE_RATE:
+            if self._confirmed:
+                nothing: Pcm = np.zeros(0, np.int16)
+                events.append(Utterance(self._start, self._voice_end, nothing, True))
+            self._overrun = True
+            self._forget()
+        return events
+
+    def _close(self) -> list[EndpointEvent]:
+        """The open utterance with its margins."""
+        assert self._start is not None
+        pcm = np.concatenate(self._kept)
+        first = self._position - pcm.size
+        # `_trim` left no more than the pre-roll before the start.
+        stop = self._voice_end + round(self.settings.post_s * SAMPLE_RATE)
+        return [Utterance(self._start, self._voice_end, pcm[: stop - first])]
+
+    def _forget(self) -> None:
+        """Back to silence."""
+        self._start = None
+        self._voiced = 0
+        self._confirmed = False
+        self._trim()
+
+    def _trim(self) -> None:
+        """Keep only what may become the pre-roll of the next utterance."""
+        # One chunk more than the pre-roll: the next chunk may be the first voiced.
+        room = round(self.settings.pre_roll_s * SAMPLE_RATE)
+        size = sum(chunk.size for chunk in self._kept)
+        while self._kept and size - self._kept[0].size >= room:
+            size -= self._kept.pop(0).size
