@@ -1,0 +1,260 @@
+"""The command line: serve, transcribe, classify, token."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+import signal
+import ssl
+import sys
+from typing import Annotated, Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
+
+from model_server import __version__, files
+from model_server.api.app import create_app
+from model_server.api.auth import TokenFile
+from model_server.api.server import BindError, EarshotServer, bind
+from model_server.api.vocabulary import (
+    VocabularyError,
+    VocabularyFile,
+    parse_vocabulary,
+    to_vocabulary,
+)
+from model_server.audio import SAMPLE_RATE
+from model_server.audio.decode import DecodeError, open_audio, read_audio
+from model_server.build import build_classifier, build_recognizer
+from model_server.catalogue import load_catalogue
+from model_server.listen import listener
+from model_server.settings import Settings, SettingsError, load_settings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Earshot's local model server: sounds and commands, heard in this house.",
+)
+token_app = typer.Typer(no_args_is_help=True, help="The token that clients must send.")
+app.add_typer(token_app, name="token")
+
+MAX_FILE_S = 24 * 3600
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where token, vocabulary and cache are kept.", show_default=False
+    ),
+]
+Config = Annotated[
+    Path | None, typer.Option(help="A TOML file with settings.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: object) -> NoReturn:
+    """End with exit status 2 and one sentence."""
+    typer.echo(str(message), err=True)
+    raise typer.Exit(2)
+
+
+def settings_or_fail(config: Path | None, **flags: Any) -> Settings:
+    """The settings, or the sentence that says which is wrong."""
+    try:
+        return load_settings(config, **flags)
+    except SettingsError as error:
+        fail(error)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 takes a free one.")
+    ] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM certificate chain.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM private key.")] = None,
+    zeroconf: Annotated[
+        bool | None, typer.Option("--zeroconf", help="Announce on the network.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error.")
+    ] = None,
+    max_streams: Annotated[int | None, typer.Option(help="Open streams.")] = None,
+    max_utterance_s: Annotated[
+        float | None, typer.Option(help="Longest utterance.")
+    ] = None,
+    max_ahead_s: Annotated[
+        float | None, typer.Option(help="Largest backlog ahead of real time.")
+    ] = None,
+    max_message_bytes: Annotated[
+        int | None, typer.Option(help="Largest WebSocket message.")
+    ] = None,
+    idle_s: Annotated[
+        float | None, typer.Option(help="Longest time without a frame.")
+    ] = None,
+) -> None:
+    """Serve microphones until SIGINT or SIGTERM."""
+    settings = settings_or_fail(
+        config,
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        zeroconf=zeroconf,
+        log_level=log_level,
+        max_streams=max_streams,
+        max_utterance_s=max_utterance_s,
+        max_ahead_s=max_ahead_s,
+        max_message_bytes=max_message_bytes,
+        idle_s=idle_s,
+    )
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # At debug level these write headers and frames: the token and what was said.
+    for name in ("uvicorn", "uvicorn.error", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    try:
+        socket = bind(settings.host, settings.port)
+        made = TokenFile(settings.data_dir).ensure()
+        server = EarshotServer(
+            create_app(settings, build_recognizer(settings), build_classifier()),
+            socket,
+            lambda url: print(f"Earshot listens on {url}", flush=True),
+        )
+    except BindError as error:
+        fail(error)
+    except ssl.SSLError:
+        fail("--tls-cert and --tls-key are no matching pair of PEM files.")
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; choose another file or --data-dir.")
+    if made is not None:
+        print(f"Token (shown once, `token show` repeats it): {made}", flush=True)
+    # uvicorn raises the signal again when it is done; a stop that was asked for is no
+    # failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.serve_forever()
+
+
+@app.command()
+def transcribe(
+    file: Annotated[Path, typer.Argument(help="Any audio file with one utterance.")],
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="What may be said, as PUT /v1/vocabulary takes it."),
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Say what was said in a file, as far as the home's vocabulary knows it."""
+    settings = settings_or_fail(config, data_dir=data_dir)
+
+    try:
+        if vocabulary is None:
+            body = VocabularyFile(settings.data_dir).load()
+        else:
+            body = parse_vocabulary(vocabulary.read_bytes())
+        pcm = read_audio(file, round(settings.max_utterance_s * SAMPLE_RATE))
+    except DecodeError as error:
+        fail(error)
+    except VocabularyError as error:
+        fail(f"{vocabulary} is no vocabulary: {error}")
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; give a file that can be read.")
+    recognizer = build_recognizer(settings)
+    language = body.language if body else "en"
+    if body is not None:
+        try:
+            recognizer.set_vocabulary(to_vocabulary(body))
+        except ValueError as error:
+            fail(f"The vocabulary cannot be used: {error}.")
+    said = listener.transcribe(recognizer, pcm, language)
+    if as_json:
+        print(json.dumps(files.transcription_json(said), ensure_ascii=False, indent=2))
+    else:
+        Console().print(files.transcription_table(file, said))
+
+
+@app.command()
+def classify(
+    file: Annotated[Path, typer.Argument(help="Any audio file, of any length.")],
+    as_json: AsJson = False,
+) -> None:
+    """List the sound events of a file."""
+    catalogue = load_catalogue()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    try:
+        with open_audio(file, MAX_FILE_S * SAMPLE_RATE) as audio, bar:
+            task = bar.add_task(file.name, total=audio.duration)
+            events = files.find_sounds(
+                audio.blocks,
+                build_classifier(),
+                list(catalogue.values()),
+                lambda seconds: bar.update(task, completed=seconds),
+            )
+    except DecodeError as error:
+        fail(error)
+    if as_json:
+        print(json.dumps([event.as_json() for event in events], indent=2))
+    elif events:
+        Console().print(files.sound_table(file, events, catalogue))
+    else:
+        print(f"{file.name}: none of the {len(catalogue)} sounds of the catalogue.")
+
+
+@token_app.command("show")
+def show_token(data_dir: DataDir = None, config: Config = None) -> None:
+    """Print the token; make it if there is none yet."""
+
+    token = TokenFile(settings_or_fail(config, data_dir=data_dir).data_dir)
+    try:
+        print(token.ensure() or token.read())
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; choose another --data-dir.")
+
+
+@token_app.command("rotate")
+def rotate_token(data_dir: DataDir = None, config: Config = None) -> None:
+    """Replace the token and print the new one; a running server takes it at once."""
+
+    settings = settings_or_fail(config, data_dir=data_dir)
+    try:
+        print(TokenFile(settings.data_dir).rotate())
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; choose another --data-dir.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""What becomes of a stream's audio: one lane per task, each at its own pace."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from model_server.api.ids import uuid7
+from model_server.api.messages import Alternative, Message, Sound, Speech, Transcript
+from model_server.api.service import Service, engine_message
+from model_server.audio import Pcm
+from model_server.catalogue import SoundLabel
+from model_server.engines.base import Recognition, SpeechRecognizer
+from model_server.listen.endpoint import EndpointEvent, Utterance
+from model_server.listen.listener import Listener
+from model_server.monitor.monitor import SoundChange, SoundMonitor
+
+
+class Stream(Protocol):
+    """What a lane needs of its stream."""
+
+    microphone: str
+    language: str
+
+    async def say(self, message: Message) -> None:
+        """Send a message."""
+
+    def at(self, sample: int) -> datetime:
+        """UTC time of a sample."""
+
+
+class Lane(Protocol):
+    """Takes all audio of a stream in order and says what it finds."""
+
+    task: str
+
+    async def take(self, pcm: Pcm) -> None:
+        """The next samples, (samples,)."""
+
+    async def skip(self, samples: int) -> None:
+        """So many samples were lost."""
+
+    async def finish(self) -> None:
+        """Nothing follows."""
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """From the monitor's sample `at` on, the stream is `lost` samples ahead of it."""
+
+    at: int
+    lost: int
+
+
+class SoundLane:
+    """Sound events, on the sounds thread."""
+
+    task = "sounds"
+
+    def __init__(
+        self, service: Service, stream: Stream, labels: list[SoundLabel]
+    ) -> None:
+        """Watch for `labels`."""
+        self._service = service
+        self._stream = stream
+        self._monitor = SoundMonitor(service.classifier, labels)
+        self._pushed = 0
+        self._gaps = [_Gap(0, 0)]
+        self._open: dict[int, tuple[str, float]] = {}
+        """Id and highest score of each event that has begun."""
+
+    async def take(self, pcm: Pcm) -> None:
+        """Look for sounds that begin or end."""
+        changes = await self._service.work("sounds", self._monitor.push, pcm)
+        self._pushed += pcm.size
+        for change in changes:
+            await self._stream.say(self._message(change))
+
+    async def skip(self, samples: int) -> None:
+        """The monitor hears no gap; later times are moved by it."""
+        self._gaps.append(_Gap(self._pushed, self._gaps[-1].lost + samples))
+
+    async def finish(self) -> None:
+        """Events stay open: the next stream of the microphone may continue them."""
+
+    def _at(self, sample: int) -> datetime:
+        """UTC time of the monitor's sample."""
+        index = bisect_right(self._gaps, sample, key=lambda gap: gap.at) - 1
+        return self._stream.at(sample + self._gaps[max(0, index)].lost)
+
+    def _message(self, change: SoundChange) -> Sound:
+        """A change as sent."""
+        if change.state == "start":
+            self._open[change.event] = (uuid7(), change.score)
+            self._service.metrics.sounds.labels(change.label).inc()
+            event, score = self._open[change.event]
+        else:
+            event, highest = self._open.pop(change.event)
+            score = max(highest, change.score)
+        start = self._at(change.onset)
+        end = None if change.release is None else self._at(change.release)
+        return Sound(
+            id=event,
+            time=end or start,
+            microphone=self._stream.microphone,
+            state=change.state,
+            label=change.label,
+            score=score,
+            threshold=change.threshold,
+            scores=change.scores,
+            start=start,
+            end=end,
+            engine=engine_message(change.engine),
+        )
+
+
+class CommandLane:
+    """Utterances: found on the listen thread, recognised on the speech thread."""
+
+    task = "commands"
+
+    def __init__(
+        self, service: Service, stream: Stream, recognizer: SpeechRecognizer
+    ) -> None:
+        """Listen in the stream's language."""
+        self._service = service
+        self._stream = stream
+        self._recognizer = recognizer
+        self._listener = Listener(
+            recognizer, stream.language, service.settings.max_utterance_s
+        )
+        self._utterance = ""
+
+    async def take(self, pcm: Pcm) -> None:
+        """Look for speech that begins or ends."""
+        await self._tell(await self._service.work("listen", self._listener.push, pcm))
+
+    async def skip(self, samples: int) -> None:
+        """An utterance with a hole ends at it."""
+        await self._tell(
+            await self._service.work("listen", self._listener.skip, samples)
+        )
+
+    async def finish(self) -> None:
+        """An utterance that is still open ends here."""
+        await self._tell(await self._service.work("listen", self._listener.finish))
+
+    async def _tell(self, events: list[EndpointEvent]) -> None:
+        """Say what was found, recognising utterances on the way."""
+        for event in events:
+            if isinstance(event, Utterance):
+                await self._speech("end", event.end)
+                said = await self._service.work(
+                    "speech", self._listener.recognize, event
+                )
+                await self._stream.say(
+                    transcript(
+                        self._service,
+                        self._stream,
+                        self._recognizer,
+                        self._utterance,
+                        (event.start, event.end),
+                        said,
+                    )
+                )
+            else:
+                self._utterance = uuid7()
+                await self._speech("start", event.start)
+
+    async def _speech(self, state: Literal["start", "end"], sample: int) -> None:
+        await self._stream.say(
+            Speech(
+                id=self._utterance,
+                time=self._stream.at(sample),
+                microphone=self._stream.microphone,
+                state=state,
+            )
+        )
+
+
+def transcript(
+    service: Service,
+    stream: Stream,
+    recognizer: SpeechRecognizer,
+    utterance: str,
+    bounds: tuple[int, int],
+    said: Recognition,
+) -> Transcript:
+    """A recognition as sent, counted by its outcome."""
+    service.metrics.utterances.labels(said.rejected or "recognised").inc()
+    start, end = (stream.at(sample) for sample in bounds)
+    return Transcript(
+        id=utterance,
+        time=end,
+        microphone=stream.microphone,
+        text=said.text,
+        confidence=said.confidence,
+        rejected=said.rejected,
+        alternatives=[
+            Alternative(text=each.text, confidence=each.confidence)
+            for each in said.alternatives
+        ],
+        language=stream.language,
+        start=start,
+        end=end,
+        engine=engine_message(recognizer.info),
+    )

@@ -1,0 +1,53 @@
+"""What Prometheus may know: counts and durations; never a name, a text or a sound."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    """The server's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Make every metric, at zero."""
+        self.registry = CollectorRegistry()
+        self.streams = Gauge("earshot_streams", "Open streams.", registry=self.registry)
+        self.audio = Counter(
+            "earshot_audio_seconds", "Audio received.", registry=self.registry
+        )
+        self.sounds = Counter(
+            "earshot_sound_events",
+            "Sound events that began.",
+            ["label"],
+            registry=self.registry,
+        )
+        self.utterances = Counter(
+            "earshot_utterances",
+            "Utterances by outcome: recognised, or why not.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.dropped_audio = Counter(
+            "earshot_dropped_audio_seconds",
+            "Audio that an engine was too slow for.",
+            ["task"],
+            registry=self.registry,
+        )
+        self.dropped_messages = Counter(
+            "earshot_dropped_messages",
+            "Level messages that a client was too slow for.",
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "earshot_stream_errors",
+            "Streams that ended with an error.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.processing = Histogram(
+            "earshot_processing_seconds",
+            "Time spent on one piece of work: a block of audio, or an utterance.",
+            ["task"],
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+            registry=self.registry,
+        )

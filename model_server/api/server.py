@@ -1,0 +1,89 @@
+"""uvicorn with an orderly end: streams hear of it before their connections close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import socket
+
+from fastapi import FastAPI
+import uvicorn
+
+from model_server.api.service import Service
+from model_server.api.zeroconf import Announcement
+
+
+class BindError(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises BindError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "it is no address of this machine"
+        raise BindError(
+            f"Cannot listen on {host}, port {port} ({reason}): choose another with "
+            "--host and --port."
+        ) from error
+
+
+class EarshotServer(uvicorn.Server):
+    """Serves one application on one socket; see `run`."""
+
+    def __init__(
+        self, app: FastAPI, listener: socket.socket, ready: Callable[[str], None]
+    ) -> None:
+        """`ready` is called with the address once streams are served.
+
+        Raises OSError for a certificate or key that cannot be used.
+        """
+        self._service: Service = app.state.service
+        settings = self._service.settings
+        self._listener = listener
+        self._ready = ready
+        self._announcement: Announcement | None = None
+        super().__init__(
+            uvicorn.Config(
+                app,
+                ws="websockets-sansio",
+                ws_max_size=settings.max_message_bytes,
+                # PCM does not shrink, and inflating is a door for bombs.
+                ws_per_message_deflate=False,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+            )
+        )
+        # Now rather than when serving: a bad certificate ends the start.
+        self.config.load()
+
+    def serve_forever(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        self.run(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then announce and report the address."""
+        host, port = self._listener.getsockname()[:2]
+        await super().startup(sockets)
+        settings = self._service.settings
+        tls = settings.tls_cert is not None
+        if settings.zeroconf:
+            self._announcement = Announcement(
+                self._service.info().id, host, port, tls=tls
+            )
+            await self._announcement.open()
+        shown = f"[{host}]" if ":" in host else host
+        self._ready(f"{'https' if tls else 'http'}://{shown}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take leave of the network and of every stream, then close."""
+        if self._announcement is not None:
+            await self._announcement.close()
+        await self._service.stop_streams()
+        await super().shutdown(sockets)

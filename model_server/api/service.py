@@ -1,0 +1,220 @@
+"""What all doors share: engines and their threads, the vocabulary, the open streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+import logging
+import time
+import traceback
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from model_server import __version__
+from model_server.api.auth import TokenFile
+from model_server.api.messages import (
+    Engine,
+    Info,
+    Label,
+    Limits,
+    SoundCapability,
+    SpeechCapability,
+    VocabularyBody,
+)
+from model_server.api.metrics import Metrics
+from model_server.api.vocabulary import VocabularyFile, to_vocabulary
+from model_server.catalogue import SoundLabel, load_catalogue
+from model_server.engines.base import (
+    EngineInfo,
+    SoundClassifier,
+    SpeechRecognizer,
+    VocabularyReport,
+)
+from model_server.settings import Settings
+from model_server.store import installation_id
+
+if TYPE_CHECKING:
+    from model_server.api.session import Session
+
+FAREWELL_S = 5.0
+"""How long a client may take to hear that the server stops."""
+
+Work: TypeAlias = Literal["listen", "speech", "sounds", "vocabulary"]
+"""Each kind of work has one thread, so that sounds never wait for commands."""
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class EngineFailedError(Exception):
+    """An engine raised; what it said was logged, or was known already."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from: seconds that never jump, and the time of day."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def engine_message(info: EngineInfo) -> Engine:
+    """The author of a result, as sent."""
+    return Engine(name=info.name, version=info.version)
+
+
+class Service:
+    """The state of one running server; it lives on the event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        recognizer: SpeechRecognizer | None,
+        classifier: SoundClassifier | None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Prepare; `start` must follow before streams are served."""
+        self.settings = settings
+        self.recognizer = recognizer
+        self.classifier = classifier
+        self.clock = clock or Clock()
+        self.metrics = Metrics()
+        self.token = TokenFile(settings.data_dir)
+        self.catalogue: dict[str, SoundLabel] = load_catalogue()
+        self.sessions: set[Session] = set()
+        self.stopping = False
+        self._id = installation_id(settings.data_dir)
+        self._vocabulary_file = VocabularyFile(settings.data_dir)
+        self._vocabulary: str | None = None
+        self._compiling = asyncio.Lock()
+        self._failures: set[str] = set()
+        works: tuple[Work, ...] = ("listen", "speech", "sounds", "vocabulary")
+        self._threads = {
+            work: ThreadPoolExecutor(1, thread_name_prefix=work) for work in works
+        }
+
+    @property
+    def limits(self) -> Limits:
+        """What one stream may do."""
+        return Limits(
+            max_streams=self.settings.max_streams,
+            max_utterance_s=self.settings.max_utterance_s,
+            max_ahead_s=self.settings.max_ahead_s,
+            max_message_bytes=self.settings.max_message_bytes,
+            idle_s=self.settings.idle_s,
+        )
+
+    def info(self) -> Info:
+        """What this server is and can do now."""
+        speech = sounds = None
+        if self.recognizer is not None:
+            speech = SpeechCapability(
+                engine=engine_message(self.recognizer.info),
+                languages=list(self.recognizer.languages),
+                vocabulary=self._vocabulary,
+            )
+        if self.classifier is not None:
+            sounds = SoundCapability(
+                engine=engine_message(self.classifier.info),
+                labels=[
+                    Label(
+                        slug=label.slug,
+                        name=label.name,
+                        group=label.group,
+                        device_class=label.device_class,
+                        default=label.default,
+                    )
+                    for label in self.catalogue.values()
+                ],
+            )
+        return Info(
+            id=self._id,
+            version=__version__,
+            speech=speech,
+            sounds=sounds,
+            limits=self.limits,
+            streams=len(self.sessions),
+        )
+
+    def spoken(self, language: str) -> str | None:
+        """The recogniser's language for a tag such as en-GB; None if it has none."""
+        known = self.recognizer.languages if self.recognizer else ()
+        primary = language.replace("_", "-").split("-")[0].lower()
+        return next((each for each in (language, primary) if each in known), None)
+
+    async def start(self) -> None:
+        """Hear the commands of the home that was known before."""
+        if self.recognizer is None:
+            return
+        body = await asyncio.to_thread(self._vocabulary_file.load)
+        if body is None:
+            return
+        try:
+            await self._compile(body)
+        except (ValueError, EngineFailedError):
+            _LOGGER.warning(
+                "The stored vocabulary is not used: the speech engine refuses it; "
+                "Home Assistant sends a new one when it connects"
+            )
+
+    async def set_vocabulary(self, body: VocabularyBody) -> VocabularyReport:
+        """Compile, use and keep a vocabulary; ValueError if no engine speaks it."""
+        report = await self._compile(body)
+        await asyncio.to_thread(self._vocabulary_file.save, body)
+        return report
+
+    async def _compile(self, body: VocabularyBody) -> VocabularyReport:
+        recognizer = self.recognizer
+        if recognizer is None:
+            raise ValueError("this server has no speech engine")
+        language = self.spoken(body.language)
+        if language is None:
+            spoken = ", ".join(recognizer.languages)
+            raise ValueError(f"language {body.language!r} is not one of: {spoken}")
+        vocabulary = replace(to_vocabulary(body), language=language)
+        async with self._compiling:
+            report = await self.work(
+                "vocabulary", recognizer.set_vocabulary, vocabulary
+            )
+            self._vocabulary = report.version
+        return report
+
+    async def work(self, work: Work, call: Callable[..., T], *args: object) -> T:
+        """Run a call on the thread of its kind. Raises EngineFailedError if it raises."""
+        loop = asyncio.get_running_loop()
+        began = time.perf_counter()
+        try:
+            return await loop.run_in_executor(self._threads[work], call, *args)
+        except Exception as error:  # noqa: BLE001 - it must end one stream, not more
+            self._report(work, error)
+            raise EngineFailedError from None
+        finally:
+            spent = time.perf_counter() - began
+            self.metrics.processing.labels(work).observe(spent)
+
+    def _report(self, work: Work, error: Exception) -> None:
+        """Log where an engine failed, once; its message could repeat what was heard."""
+        places = [
+            f"{frame.filename}:{frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(error.__traceback__)[-3:]
+        ]
+        failure = f"{type(error).__name__} at {', '.join(places)}"
+        if failure not in self._failures:
+            self._failures.add(failure)
+            _LOGGER.error("The %s engine failed: %s", work, failure)
+
+    async def stop_streams(self) -> None:
+        """Tell every stream that the server stops, and wait until it has heard it."""
+        self.stopping = True
+        ending = [session.stop() for session in self.sessions]
+        if ending:
+            await asyncio.wait(ending, timeout=FAREWELL_S)
+
+    async def stop(self) -> None:
+        """End the streams and the threads."""
+        await self.stop_streams()
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
