@@ -1,0 +1,389 @@
+"""Home Assistant's sentence templates and one home's names as a network of words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import permutations
+import re
+from typing import Any
+
+from hassil.expression import (
+    Alternative,
+    Expression,
+    Group,
+    ListReference,
+    Permutation,
+    RuleReference,
+    Sequence,
+    TextChunk,
+)
+from hassil.intents import (
+    IntentData,
+    Intents,
+    RangeSlotList,
+    SlotList,
+    TextSlotList,
+    WildcardSlotList,
+)
+from hassil.util import remove_punctuation
+from home_assistant_intents import get_intent_info, get_intents
+
+from model_server.engines.base import Vocabulary, VocabularyPlace
+
+END = 0
+"""The state in which a sentence is complete."""
+
+SPACE = " "
+
+# Words that alone do not make a command: "the kitchen to 50" is talk. Home
+# Assistant accepts a bare name typed into its box, but a house that listens all
+# day must not switch a lamp because somebody mentioned it.
+_FUNCTION_WORDS = frozenset({"the", "my", "our", "a", "an", "to", "of", "in"})
+
+_SAYABLE = re.compile(r"[a-z']+")
+
+# Intents of these domains are pointless without such a device in the home. The
+# other domains (timers, the time, turning things on) say what they need in each
+# block of sentences.
+_DEVICE_DOMAINS = frozenset(
+    {"climate", "cover", "fan", "lawn_mower", "light", "lock", "media_player"}
+    | {"person", "switch", "todo", "vacuum", "valve", "weather"}
+)
+
+
+@dataclass
+class Trie:
+    """Phrases of a list, shared by their beginnings: node 0 is the root."""
+
+    children: list[dict[str, int]] = field(default_factory=lambda: [{}])
+    ends: set[int] = field(default_factory=set)
+
+    def add(self, phrase: Iterable[str]) -> None:
+        """Add one phrase, word by word."""
+        node = 0
+        for word in phrase:
+            after = self.children[node].get(word)
+            if after is None:
+                after = len(self.children)
+                self.children.append({})
+                self.children[node][word] = after
+            node = after
+        if node:
+            self.ends.add(node)
+
+
+@dataclass
+class Network:
+    """A nondeterministic acyclic network of words; lists are arcs of their own."""
+
+    starts: list[int] = field(default_factory=list)
+    words: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+    lists: dict[int, list[tuple[str, int]]] = field(default_factory=dict)
+    accepting: set[int] = field(default_factory=lambda: {END})
+    tries: dict[str, Trie] = field(default_factory=dict)
+    numbers: dict[str, int | float] = field(default_factory=dict)
+
+    def drop(self, silent: frozenset[str]) -> None:
+        """Take words out, and with them every phrase that has one."""
+        for state, arcs in self.words.items():
+            self.words[state] = [arc for arc in arcs if arc[0] not in silent]
+        for trie in self.tries.values():
+            for children in trie.children:
+                for word in silent & children.keys():
+                    del children[word]
+
+
+def name_words(name: str) -> tuple[str, ...]:
+    """Return a name as the words that Home Assistant matches, lower-cased."""
+    return tuple(remove_punctuation(name).casefold().split())
+
+
+def read_templates(language: str) -> Intents:
+    """Return Home Assistant's own templates of a language.
+
+    Raises ValueError where it has none.
+    """
+    data = get_intents(language)
+    if data is None:
+        raise ValueError(f"Home Assistant has no sentences for language {language!r}")
+    return Intents.from_dict(data)
+
+
+def build_network(vocabulary: Vocabulary, intents: Intents) -> Network:
+    """Join every template that fits the home into one network of words."""
+    return _Builder(vocabulary, intents).build()
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A piece of a word. `content` tells a command's own words from list values."""
+
+    text: str
+    content: bool
+
+
+@dataclass(frozen=True)
+class _List:
+    """A whole list at this place."""
+
+    key: str
+
+
+_Label = _Text | _List | str | None
+"""What is said between two states; SPACE ends a word, None is nothing."""
+
+
+class _Builder:
+    """Templates become a network of pieces of words first, then one of words.
+
+    Templates put options inside words ("light[s]"), so words exist only once
+    the pieces between two spaces are joined.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, intents: Intents) -> None:
+        self.vocabulary = vocabulary
+        self.intents = intents
+        self.domains = {entity.domain for entity in vocabulary.entities}
+        self.pieces: list[list[tuple[_Label, int]]] = [[]]
+        self.network = Network()
+        self.twins = frozenset(
+            word.replace("'", "")
+            for word in re.findall(
+                r"[a-z]+'[a-z]+", " ".join(_texts(intents)).casefold()
+            )
+        )
+
+    def build(self) -> Network:
+        info = get_intent_info() or {}
+        starts = []
+        for intent in self.intents.intents.values():
+            domain = info.get(intent.name, {}).get("domain")
+            for block in intent.data:
+                if not self._fits(domain, block):
+                    continue
+                for sentence in block.sentences:
+                    start = self._state()
+                    end = self._expression(sentence.expression, start, block, True)
+                    if end is not None:
+                        self.pieces[end].append((SPACE, END))
+                        starts.append(start)
+        self._join(starts)
+        return self.network
+
+    def _fits(self, domain: str | None, block: IntentData) -> bool:
+        needed = set(block.domains)
+        if needed:
+            return not self.domains.isdisjoint(needed)
+        return domain not in _DEVICE_DOMAINS or domain in self.domains
+
+    def _state(self) -> int:
+        self.pieces.append([])
+        return len(self.pieces) - 1
+
+    def _step(self, state: int, label: _Label) -> int:
+        after = self._state()
+        self.pieces[state].append((label, after))
+        return after
+
+    def _expression(
+        self, expression: Expression, state: int, block: IntentData, content: bool
+    ) -> int | None:
+        """Append an expression; the state after it, or None if it cannot be said."""
+        if isinstance(expression, TextChunk):
+            return self._chunk(expression.original_text, state, content)
+        if isinstance(expression, ListReference):
+            return self._list(expression, state, block)
+        if isinstance(expression, RuleReference):
+            rule = block.expansion_rules.get(
+                expression.rule_name
+            ) or self.intents.expansion_rules.get(expression.rule_name)
+            if rule is None:
+                raise ValueError(f"Unknown rule <{expression.rule_name}>")
+            return self._expression(rule.expression, state, block, content)
+        if isinstance(expression, Permutation):
+            orders: list[Expression] = [
+                Sequence([part for item in order for part in (item, TextChunk(SPACE))])
+                for order in permutations(expression.items)
+            ]
+            return self._alternatives(orders, state, block, content)
+        if isinstance(expression, Alternative):
+            return self._alternatives(expression.items, state, block, content)
+        assert isinstance(expression, Group)
+        after: int | None = state
+        for item in expression.items:
+            if after is None:
+                return None
+            after = self._expression(item, after, block, content)
+        return after
+
+    def _alternatives(
+        self, items: list[Expression], state: int, block: IntentData, content: bool
+    ) -> int | None:
+        ends = {self._expression(item, state, block, content) for item in items}
+        ends.discard(None)
+        if not ends:
+            return None
+        after = self._state()
+        for end in ends:
+            assert end is not None
+            self.pieces[end].append((None, after))
+        return after
+
+    def _chunk(self, text: str, state: int, content: bool) -> int | None:
+        for piece in re.findall(r"[\s\-]+|[^\s\-]+", text.casefold()):
+            if piece.isspace() or piece.startswith("-"):
+                state = self._step(state, SPACE)
+            elif _SAYABLE.fullmatch(piece):
+                state = self._step(state, _Text(piece, content))
+            else:
+                return None
+        return state
+
+    def _list(
+        self, reference: ListReference, state: int, block: IntentData
+    ) -> int | None:
+        name = reference.list_name
+        values: SlotList | None = block.slot_lists.get(
+            name
+        ) or self.intents.slot_lists.get(name)
+        if isinstance(values, WildcardSlotList):
+            return None
+        if isinstance(values, TextSlotList):
+            return self._alternatives(
+                [value.text_in for value in values.values], state, block, content=False
+            )
+        if isinstance(values, RangeSlotList):
+            key = f"range:{name}"
+            if key not in self.network.tries:
+                self._numbers(key, values)
+        elif name in ("area", "floor"):
+            key = name
+            places = getattr(self.vocabulary, f"{name}s")
+            if key not in self.network.tries:
+                self._phrases(key, _place_names(places))
+        elif name == "name":
+            key = self._names(block)
+        else:
+            return None
+        if not self.network.tries[key].ends:
+            return None
+        return self._step(state, _List(key))
+
+    def _names(self, block: IntentData) -> str:
+        allowed = _domains(block.requires_context) or set(block.name_domains or ())
+        excluded = _domains(block.excludes_context)
+        domains = {
+            domain
+            for domain in self.domains
+            if (not allowed or domain in allowed) and domain not in excluded
+        }
+        key = f"name:{','.join(sorted(domains))}"
+        if key not in self.network.tries:
+            self._phrases(
+                key,
+                (
+                    name
+                    for entity in self.vocabulary.entities
+                    if entity.domain in domains
+                    for name in entity.names
+                ),
+            )
+        return key
+
+    def _phrases(self, key: str, names: Iterable[str]) -> None:
+        trie = self.network.tries[key] = Trie()
+        for name in names:
+            trie.add(name_words(name))
+
+    def _numbers(self, key: str, values: RangeSlotList) -> None:
+        trie = self.network.tries[key] = Trie()
+        for number in values.get_numbers():
+            self.network.numbers[f"{number:g}"] = number
+            trie.add((f"{number:g}",))
+
+    def _join(self, starts: list[int]) -> None:
+        """Join pieces to words, from boundary to boundary.
+
+        A state of the network is a state of the pieces, doubled: odd once a
+        command's own word was said, without which no sentence is complete.
+        """
+        network = self.network
+        network.starts = [2 * start for start in starts]
+        todo = list(network.starts)
+        seen = set(todo)
+        while todo:
+            state = todo.pop()
+            piece, spoken = divmod(state, 2)
+            for label, content, after in self._words(piece):
+                if label is None:
+                    if spoken:
+                        network.accepting.add(state)
+                    continue
+                said = spoken or content
+                if after == END:
+                    if not said:
+                        continue
+                    target = END
+                else:
+                    target = 2 * after + said
+                if isinstance(label, _List):
+                    network.lists.setdefault(state, []).append((label.key, target))
+                else:
+                    network.words.setdefault(state, []).append((label, target))
+                if target not in seen and target != END:
+                    seen.add(target)
+                    todo.append(target)
+
+    def _words(self, start: int) -> Iterator[tuple[str | _List | None, bool, int]]:
+        """Yield each whole word from a boundary, whether it is content, and its end.
+
+        The word is None where the sentence may end without another.
+        """
+        stack: list[tuple[int, str | _List, bool]] = [(start, "", False)]
+        seen = set(stack)
+        while stack:
+            state, word, content = stack.pop()
+            if state == END:
+                yield None, False, END
+                continue
+            for label, after in self.pieces[state]:
+                item = (after, word, content)
+                if label == SPACE:
+                    if word:
+                        if not (isinstance(word, str) and word in self.twins):
+                            yield word, content, after
+                        continue
+                elif isinstance(label, _Text):
+                    if isinstance(word, _List):
+                        continue
+                    joined = word + label.text
+                    item = (
+                        after,
+                        joined,
+                        label.content and joined not in _FUNCTION_WORDS,
+                    )
+                elif isinstance(label, _List):
+                    if word:
+                        continue
+                    item = (after, label, False)
+                if item not in seen:
+                    seen.add(item)
+                    stack.append(item)
+
+
+def _texts(intents: Intents) -> Iterator[str]:
+    for intent in intents.intents.values():
+        for block in intent.data:
+            yield from block.sentence_texts
+    for rule in intents.expansion_rules.values():
+        yield rule.text or ""
+
+
+def _domains(context: dict[str, Any]) -> set[str]:
+    value = context.get("domain", ())
+    return {value} if isinstance(value, str) else set(value)
+
+
+def _place_names(places: tuple[VocabularyPlace, ...]) -> Iterator[str]:
+    return (name for place in places for name in place.names)
