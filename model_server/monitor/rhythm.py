@@ -1,0 +1,267 @@
+"""Smoke and CO alarms by their rhythm: ISO 8201's three beeps, and the four of CO alarms.
+
+T3 is three beeps of 0.5 s, 0.5 s apart, then 1.5 s of silence; T4 is four of
+0.1 s, 0.1 s apart, then 5 s, after four minutes up to 60 s. Each may be off by
+a tenth. From the beginning of one beep to the next the timing survives a
+reverberant room, so those intervals are held to the standard and the beeps'
+lengths only roughly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from model_server.audio import SAMPLE_RATE
+from model_server.engines.base import EngineInfo, Pcm
+from model_server.monitor.tones import Pulse, ToneTracker
+
+ENGINE = EngineInfo("earshot-rhythm", "1")
+THRESHOLD = 0.5
+"""What the score of a match, 0 to 1, is never below."""
+
+_SAME_LEVEL_DB = 6.0
+_SAME_HZ = 25.0
+_KEPT = 16 * SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A rhythm, in seconds. Bounds hold the tolerance, clock drift and measurement.
+
+    `step` is from beep to beep within a group, `leap` from the last beep of a
+    group to the first of the next, `steady` by how much the steps of one sounder
+    may differ, `stray` how long other tones of its level may sound in between.
+    After `slow_after` seconds the groups may come so rarely that the event is
+    held for `slow_hold` instead of `hold`.
+    """
+
+    label: str
+    beeps: int
+    length: tuple[float, float]
+    step: tuple[float, float]
+    leap: tuple[float, float]
+    steady: float
+    stray: float
+    ripple: float
+    hold: float
+    slow_after: float
+    slow_hold: float
+
+
+T3 = Pattern(
+    label="smoke",
+    beeps=3,
+    length=(0.25, 0.8),
+    step=(0.86, 1.15),
+    leap=(1.72, 2.3),
+    steady=0.09,
+    stray=0.12,
+    ripple=3.0,
+    hold=9.0,
+    slow_after=float("inf"),
+    slow_hold=9.0,
+)
+T4 = Pattern(
+    label="co",
+    beeps=4,
+    length=(0.04, 0.19),
+    step=(0.15, 0.25),
+    leap=(4.5, 5.75),
+    steady=0.045,
+    stray=0.12,
+    ripple=5.5,
+    hold=13.0,
+    slow_after=200.0,
+    slow_hold=75.0,
+)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two groups of one sounder: where the first beep began, and how well they fit, 0 to 1."""
+
+    onset: int
+    score: float
+
+
+@dataclass(frozen=True)
+class RhythmChange:
+    """An alarm began or ended; `at` is the sample at which that was known."""
+
+    label: str
+    state: Literal["start", "end"]
+    at: int
+    onset: int
+    release: int | None
+    score: float
+
+
+@dataclass
+class _Alarm:
+    onset: int
+    last: int
+    score: float
+
+
+class RhythmRecognizer:
+    """Follows a stream; any cutting into chunks gives the same changes."""
+
+    def __init__(self, patterns: Sequence[Pattern] = (T3, T4)) -> None:
+        """Listen for these patterns from sample 0 on."""
+        self._patterns = tuple(patterns)
+        self._tracker = ToneTracker()
+        self._pulses: list[deque[Pulse]] = [
+            deque() for _ in range(self._tracker.channels)
+        ]
+        self._alarms: dict[str, _Alarm] = {}
+        self._heard = 0
+
+    def push(self, pcm: Pcm) -> list[RhythmChange]:
+        """Take the next samples; returns the alarms that they began or ended, in order."""
+        changes: list[RhythmChange] = []
+        for channel, pulse in self._tracker.push(pcm):
+            self._expire(pulse.off, changes)
+            pulses = self._pulses[channel]
+            pulses.append(pulse)
+            while pulses[0].off < pulse.off - _KEPT:
+                pulses.popleft()
+            for pattern in self._patterns:
+                self._follow(pattern, pulses, changes)
+        self._heard += len(pcm)
+        # The tracker is at most a block behind the stream: what it may still report
+        # must not come after an end that was given too early.
+        self._expire(self._heard - SAMPLE_RATE // 8, changes)
+        return changes
+
+    def _follow(
+        self, pattern: Pattern, pulses: deque[Pulse], changes: list[RhythmChange]
+    ) -> None:
+        alarm = self._alarms.get(pattern.label)
+        newest = pulses[-1]
+        if alarm is not None:
+            if find_group(pattern, pulses):
+                alarm.last = newest.off
+            return
+        match = find_match(pattern, pulses)
+        if match is not None:
+            self._alarms[pattern.label] = _Alarm(match.onset, newest.off, match.score)
+            changes.append(
+                RhythmChange(
+                    pattern.label, "start", newest.off, match.onset, None, match.score
+                )
+            )
+
+    def _expire(self, now: int, changes: list[RhythmChange]) -> None:
+        for pattern in self._patterns:
+            alarm = self._alarms.get(pattern.label)
+            if alarm is None:
+                continue
+            slow = alarm.last - alarm.onset > pattern.slow_after * SAMPLE_RATE
+            due = alarm.last + round(
+                (pattern.slow_hold if slow else pattern.hold) * SAMPLE_RATE
+            )
+            if now >= due:
+                del self._alarms[pattern.label]
+                changes.append(
+                    RhythmChange(
+                        pattern.label, "end", due, alarm.onset, alarm.last, alarm.score
+                    )
+                )
+
+
+def find_match(pattern: Pattern, pulses: Sequence[Pulse]) -> Match | None:
+    """Two groups' worth of beeps that end with the newest pulse of a channel.
+
+    One beep in between may be missing; the first and the last may not.
+    """
+    for place in range(pattern.beeps):
+        match = _walk_back(pattern, pulses, place, 2 * pattern.beeps)
+        if match is not None:
+            return match
+    return None
+
+
+def find_group(pattern: Pattern, pulses: Sequence[Pulse]) -> bool:
+    """Whether the newest pulse ends one whole group (a beep in between may be missing)."""
+    return _walk_back(pattern, pulses, pattern.beeps - 1, pattern.beeps) is not None
+
+
+def _walk_back(
+    pattern: Pattern, pulses: Sequence[Pulse], place: int, beeps: int
+) -> Match | None:
+    """Match so many beeps backwards from the newest, taken as beep `place` of its group."""
+    newest = pulses[-1]
+    fitting = [pulse for pulse in pulses if _alike(pattern, pulse, newest)]
+    if not fitting or fitting[-1] is not newest:
+        return None
+    found = [newest]
+    steps: list[float] = []
+    low = high = 0.0
+    skipped = missing = 0
+    for _ in range(beeps - 1):
+        bounds = pattern.leap if place == 0 else pattern.step
+        place = (place - 1) % pattern.beeps
+        low, high = low + bounds[0], high + bounds[1]
+        earlier = _between(fitting, found[-1].on, low, high)
+        if earlier is None:
+            skipped, missing = skipped + 1, missing + 1
+            if missing > 1:
+                return None
+            continue
+        if bounds is pattern.step and not skipped:
+            steps.append((found[-1].on - earlier.on) / SAMPLE_RATE)
+        found.append(earlier)
+        low = high = 0.0
+        skipped = 0
+    if skipped or (steps and max(steps) - min(steps) > pattern.steady):
+        return None
+    if _stray(pattern, pulses, found, place) > pattern.stray:
+        return None
+    spread = (max(steps) - min(steps)) / pattern.steady if steps else 0.0
+    score = 1 - 0.2 * missing - 0.2 * spread
+    return Match(found[-1].on, max(THRESHOLD, round(score, 3)))
+
+
+def _alike(pattern: Pattern, pulse: Pulse, newest: Pulse) -> bool:
+    seconds = (pulse.off - pulse.on) / SAMPLE_RATE
+    return (
+        pattern.length[0] <= seconds <= pattern.length[1]
+        and pulse.ripple <= pattern.ripple
+        and abs(pulse.level - newest.level) <= _SAME_LEVEL_DB
+        and abs(pulse.frequency - newest.frequency) <= _SAME_HZ
+    )
+
+
+def _between(
+    fitting: Sequence[Pulse], on: int, low: float, high: float
+) -> Pulse | None:
+    """The pulse that began `low` to `high` seconds before, nearest to the middle."""
+    middle = on - (low + high) / 2 * SAMPLE_RATE
+    inside = [
+        pulse
+        for pulse in fitting
+        if on - high * SAMPLE_RATE <= pulse.on <= on - low * SAMPLE_RATE
+    ]
+    return min(inside, key=lambda pulse: abs(pulse.on - middle), default=None)
+
+
+def _stray(
+    pattern: Pattern, pulses: Sequence[Pulse], found: Sequence[Pulse], place: int
+) -> float:
+    """Seconds of other tones, as loud, among the beeps and in the pause before the first."""
+    begin = found[-1].on
+    if place == 0:
+        begin -= round(0.7 * pattern.leap[0] * SAMPLE_RATE)
+    loud = found[0].level - _SAME_LEVEL_DB
+    used = {id(pulse) for pulse in found}
+    return (
+        sum(
+            min(pulse.off, found[0].off) - max(pulse.on, begin)
+            for pulse in pulses
+            if id(pulse) not in used and pulse.off > begin and pulse.level >= loud
+        )
+        / SAMPLE_RATE
+    )

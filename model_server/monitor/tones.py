@@ -1,0 +1,141 @@
+"""Steady tones that switch on and off: what an alarm's sounder leaves in a stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model_server.audio import SAMPLE_RATE
+from model_server.engines.base import Pcm
+
+HOP = 160
+_FRAME = 512
+# Frames are transformed by this many at a time, however the stream is cut, so that
+# the same samples always give the same numbers.
+_BLOCK = 5
+_BIN_HZ = SAMPLE_RATE / _FRAME
+# Domestic sounders are between 2 and 4 kHz, those for sleeping areas at 520 Hz.
+_RANGES_HZ = ((450.0, 600.0), (2000.0, 4000.0))
+_WIDTH = 4
+_NEIGHBOURS = 20
+_GUARD = 4
+_FLOOR_DB = -90.0
+_STEP_DB = 5.0
+_APPEAR_DB = 9.0
+_VANISH_DB = 5.0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A tone that was on: samples since the stream began, Hz, dB.
+
+    `ripple` is the standard deviation of its level while it was on.
+    """
+
+    on: int
+    off: int
+    frequency: float
+    level: float
+    ripple: float
+
+
+class ToneTracker:
+    """Finds pulses in overlapping narrow channels.
+
+    A channel switches on when it rises by 5 dB from its last low and stands 9 dB
+    out of the spectrum around it, and off when it has fallen by 5 dB from its
+    last high: relative steps outlast both reverberation and changing noise.
+    """
+
+    def __init__(self) -> None:
+        """Begin at sample 0."""
+        centres = np.concatenate(
+            [
+                np.arange(int(low / _BIN_HZ), int(high / _BIN_HZ) + 1, _WIDTH // 2)
+                for low, high in _RANGES_HZ
+            ]
+        )
+        self.channels = len(centres)
+        self._bins = centres[:, None] + np.arange(_WIDTH) - _WIDTH // 2
+        offsets = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
+        offsets = offsets[np.abs(offsets) > _GUARD]
+        self._around = np.clip(centres[:, None] + offsets, 1, _FRAME // 2 - 1)
+        self._window = np.hanning(_FRAME + 1)[:-1] * (
+            2 / np.hanning(_FRAME + 1)[:-1].sum()
+        )
+        self._pending = np.zeros(0, dtype=np.float64)
+        self._frame = 0
+        self._on = np.zeros(self.channels, dtype=bool)
+        self._extreme = np.full(self.channels, _FLOOR_DB)
+        self._since = np.zeros(self.channels, dtype=np.int64)
+        self._sums = np.zeros((4, self.channels))
+
+    def push(self, pcm: Pcm) -> list[tuple[int, Pulse]]:
+        """The (channel, pulse) pairs that these samples completed, in order of their end."""
+        self._pending = np.concatenate([self._pending, pcm.astype(np.float64) / 32768])
+        need = _FRAME + (_BLOCK - 1) * HOP
+        done: list[tuple[int, Pulse]] = []
+        at = 0
+        while self._pending.size - at >= need:
+            self._block(self._pending[at : at + need], done)
+            at += _BLOCK * HOP
+        self._pending = self._pending[at:]
+        return done
+
+    def _block(
+        self, samples: npt.NDArray[np.float64], done: list[tuple[int, Pulse]]
+    ) -> None:
+        frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::HOP]
+        spectrum = np.fft.rfft(frames * self._window, axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        inside = power[:, self._bins]
+        total = inside.sum(axis=2)
+        level = 10 * np.log10(total + 10 ** (_FLOOR_DB / 10))
+        around = _WIDTH * np.median(power[:, self._around], axis=2)
+        out = level - 10 * np.log10(around + 10 ** (_FLOOR_DB / 10))
+        centre = (inside * self._bins).sum(axis=2) / np.maximum(total, 1e-30)
+        for index in range(_BLOCK):
+            self._step(level[index], out[index], centre[index], done)
+            self._frame += 1
+
+    def _step(
+        self,
+        level: npt.NDArray[np.float64],
+        out: npt.NDArray[np.float64],
+        centre: npt.NDArray[np.float64],
+        done: list[tuple[int, Pulse]],
+    ) -> None:
+        on = self._on
+        self._extreme = np.where(
+            on, np.maximum(self._extreme, level), np.minimum(self._extreme, level)
+        )
+        ends = on & ((level < self._extreme - _STEP_DB) | (out < _VANISH_DB))
+        begins = ~on & (level > self._extreme + _STEP_DB) & (out > _APPEAR_DB)
+        stays = on & ~ends
+        self._sums[:, stays] += np.stack(
+            [np.ones_like(level), level, level**2, centre]
+        )[:, stays]
+        if ends.any():
+            done += [
+                (int(channel), self._pulse(channel)) for channel in np.flatnonzero(ends)
+            ]
+        turned = ends | begins
+        self._extreme[turned] = level[turned]
+        self._on = on ^ turned
+        if begins.any():
+            self._since[begins] = self._frame
+            self._sums[:, begins] = np.stack(
+                [np.ones_like(level), level, level**2, centre]
+            )[:, begins]
+
+    def _pulse(self, channel: np.intp) -> Pulse:
+        _, level, square, centre = self._sums[:, channel] / self._sums[0, channel]
+        return Pulse(
+            on=int(self._since[channel]) * HOP + _FRAME // 2,
+            off=self._frame * HOP + _FRAME // 2,
+            frequency=float(centre * _BIN_HZ),
+            level=float(level),
+            ripple=float(np.sqrt(max(0.0, square - level**2))),
+        )
