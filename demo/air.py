@@ -37,24 +37,15 @@ class Playback:
     end: float
 
 
-def wav_header() -> bytes:
-    """Return the header of a 16 kHz mono 16-bit WAV whose length nobody knows."""
-    endless = 0xFFFFFFFF
-    form = struct.pack(
-        "<4sI4s4sIHHIIHH",
-        b"RIFF",
-        endless,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        RATE,
-        2 * RATE,
-        2,
-        16,
-    )
-    return form + struct.pack("<4sI", b"data", endless)
+def header() -> bytes:
+    """Return a header of 16 kHz mono 16-bit PCM whose length nobody knows.
+
+    Sun's format, because ffmpeg begins to play it after 2 s; of WAV it first
+    gathers 6 s, to see whether there might be something else inside.
+    """
+    endless, signed_16_bit, annotation = 0xFFFFFFFF, 3, b"\0" * 4
+    fields = struct.pack(">4sIIIII", b".snd", 28, endless, signed_16_bit, RATE, 1)
+    return fields + annotation
 
 
 class Air:
@@ -65,7 +56,7 @@ class Air:
         self._background = background
         self._began = time.time()
         self._playing: list[tuple[int, Audio]] = []
-        self.listeners = 0
+        self._listeners: set[asyncio.Task[None]] = set()
 
     def _now(self) -> int:
         return int((time.time() - self._began) * RATE)
@@ -85,6 +76,33 @@ class Air:
         """End everything that is being played."""
         self._playing.clear()
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
+    def hang_up(self) -> None:
+        """Break off every connection, as a camera that restarts does."""
+        for listener in self._listeners:
+            listener.cancel()
+
+    async def listen(self, response: web.StreamResponse) -> None:
+        """Write what sounds to a prepared response until either side ends it."""
+
+        async def write() -> None:
+            with contextlib.suppress(ConnectionError):
+                await response.write(header())
+                async for block in self.blocks():
+                    await response.write(block)
+
+        listener = asyncio.create_task(write())
+        self._listeners.add(listener)
+        try:
+            await asyncio.wait({listener})
+        finally:
+            listener.cancel()
+            self._listeners.discard(listener)
+
     def samples(self, at: int, count: int) -> Audio:
         """Return the mix of `count` samples from sample `at` of the air's clock."""
         mix = np.take(self._background, np.arange(at, at + count), mode="wrap")
@@ -101,22 +119,7 @@ class Air:
             at += _BLOCK
             await asyncio.sleep(max(0.0, self._began + at / RATE - time.time()))
             mix = np.clip(self.samples(at - _BLOCK, _BLOCK), -1, 1)
-            yield (mix * 32767).astype("<i2").tobytes()
-
-
-async def _listen(request: web.Request, air: Air) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
-    await response.prepare(request)
-    air.listeners += 1
-    try:
-        await response.write(wav_header())
-        async for block in air.blocks():
-            await response.write(block)
-    except ConnectionError:
-        pass
-    finally:
-        air.listeners -= 1
-    return response
+            yield (mix * 32767).astype(">i2").tobytes()
 
 
 @contextlib.asynccontextmanager
@@ -125,15 +128,18 @@ async def on_air(air: Air) -> AsyncIterator[str]:
     app = web.Application()
 
     async def listen(request: web.Request) -> web.StreamResponse:
-        return await _listen(request, air)
+        response = web.StreamResponse(headers={"Content-Type": "audio/basic"})
+        await response.prepare(request)
+        await air.listen(response)
+        return response
 
-    app.router.add_get("/microphone.wav", listen)
+    app.router.add_get("/microphone.au", listen)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     try:
         await site.start()
         port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}/microphone.wav"
+        yield f"http://127.0.0.1:{port}/microphone.au"
     finally:
         await runner.cleanup()

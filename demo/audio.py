@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import io
 from pathlib import Path
@@ -114,10 +115,18 @@ def _in_a_busy_room(alarm: Audio) -> Audio:
 
 def talk(sentences: tuple[str, ...]) -> Audio:
     """Two voices that talk with each other, with half a second between their sentences."""
+    return one_after_the_other(
+        [
+            speak(sentence, VOICES[number % len(VOICES)])
+            for number, sentence in enumerate(sentences)
+        ]
+    )
+
+
+def one_after_the_other(sounds: Sequence[Audio]) -> Audio:
+    """Join sounds, with half a second of silence between them."""
     pause = np.zeros(RATE // 2, dtype=np.float32)
-    parts: list[Audio] = []
-    for number, sentence in enumerate(sentences):
-        parts += [speak(sentence, VOICES[number % len(VOICES)]), pause]
+    parts = [part for sound in sounds for part in (sound, pause)]
     return np.concatenate(parts[:-1])
 
 

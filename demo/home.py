@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from demo.client import HomeClient, HomeError, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 USER = "demo"
@@ -104,15 +104,93 @@ async def add_area(client: HomeClient, name: str) -> str:
     return str(area["area_id"])
 
 
-async def move_in(client: HomeClient, entity: str, area: str, *, expose: bool) -> None:
-    """Put an entity's device into an area, and let voice control it if asked."""
-    registered = await client.call("config/entity_registry/get", entity_id=entity)
-    await client.call(
-        "config/device_registry/update", device_id=registered["device_id"], area_id=area
+async def furnish(
+    client: HomeClient, areas: Mapping[str, str], exposed: Sequence[str]
+) -> None:
+    """Put each entity's device into an area by name; let voice control only `exposed`."""
+    for entity, area in areas.items():
+        registered = await client.call("config/entity_registry/get", entity_id=entity)
+        await client.call(
+            "config/device_registry/update",
+            device_id=registered["device_id"],
+            area_id=await add_area(client, area),
+        )
+        await client.call(
+            "homeassistant/expose_entity",
+            assistants=["conversation"],
+            entity_ids=[entity],
+            should_expose=entity in exposed,
+        )
+
+
+async def add_earshot(client: HomeClient, port: int, token: str) -> str:
+    """Set Earshot up with the model server and return its entry's id."""
+    step = await run_flow(
+        client,
+        "flow",
+        "earshot",
+        {
+            "host": "127.0.0.1",
+            "port": port,
+            "token": token,
+            "ssl": False,
+            "verify_ssl": True,
+        },
     )
-    await client.call(
-        "homeassistant/expose_entity",
-        assistants=["conversation"],
-        entity_ids=[entity],
-        should_expose=expose,
+    return str(step["result"]["entry_id"])
+
+
+async def add_microphone(
+    client: HomeClient, entry: str, name: str, url: str, area: str
+) -> None:
+    """Add a microphone that opens a URL and listens to commands and every sound."""
+    await run_flow(
+        client,
+        "subentries/flow",
+        [entry, "microphone"],
+        {"next_step_id": "url"},
+        {"name": name, "url": url, "area": await add_area(client, area)},
     )
+
+
+async def earshot_entities(client: HomeClient) -> dict[str, str]:
+    """Return the microphone's entities: by label, and that of its events as `event`.
+
+    Waits until they are available, which is when the microphone hears.
+    """
+    async with asyncio.timeout(_APPEARS_S):
+        while True:
+            found = {
+                _key(registered): registered["entity_id"]
+                for registered in await client.call("config/entity_registry/list")
+                if registered["platform"] == "earshot"
+            }
+            if "event" in found:
+                break
+            await asyncio.sleep(0.1)
+    await entities_appear(client, [found["event"]])
+    return found
+
+
+def _key(registered: Json) -> str:
+    """Name an entity by its label, or by its platform where it has none."""
+    platform = str(registered["entity_id"]).partition(".")[0]
+    if platform == "binary_sensor":
+        return str(registered["unique_id"]).partition("_")[2]
+    return platform
+
+
+async def add_alert(client: HomeClient, label: str, sensor: str, siren: str) -> None:
+    """Make an automation of the shipped blueprint: this sound starts the siren."""
+    await client.request(
+        "POST",
+        f"/api/config/automation/config/{label}_alert",
+        {
+            "alias": f"Sound alert: {label}",
+            "use_blueprint": {
+                "path": "earshot/sound_alert.yaml",
+                "input": {"sounds": [sensor], "sirens": {"entity_id": [siren]}},
+            },
+        },
+    )
+    await entities_appear(client, [f"automation.sound_alert_{label}"])

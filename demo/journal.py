@@ -18,7 +18,7 @@ from demo.client import HomeClient, Json
 from demo.devices import Act
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from paho.mqtt.reasoncodes import ReasonCode
 
@@ -60,14 +60,27 @@ class Journal:
         """Begin empty. Needs a running loop, which is told of every entry."""
         self.entries: list[Entry] = []
         self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._lock = threading.Lock()
 
     def add(self, entry: Entry) -> None:
         """Write one thing down."""
         with self._lock:
             self.entries.append(entry)
-        self._loop.call_soon_threadsafe(self._news.set)
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    async def _news(self, known: int) -> None:
+        """Wait until there are more than `known` entries."""
+        while len(self.entries) <= known:
+            waiter = self._loop.create_future()
+            self._waiting.add(waiter)
+            await waiter
 
     def since(self, start: float) -> list[Entry]:
         """Return what happened from UTC second `start` on."""
@@ -82,20 +95,29 @@ class Journal:
             if isinstance(entry, Message) and entry.topic == topic
         ]
 
-    async def wait(
-        self, wanted: Callable[[Entry], bool], start: float, timeout_s: float
-    ) -> Entry | None:
-        """Return the first wanted entry from `start` on, or None after timeout_s."""
+    async def until(
+        self, enough: Callable[[list[Entry]], bool], start: float, timeout_s: float
+    ) -> bool:
+        """Wait until what happened from `start` on is enough; False after timeout_s."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    self._news.clear()
-                    for entry in self.since(start):
-                        if wanted(entry):
-                            return entry
-                    await self._news.wait()
+                    known = len(self.entries)
+                    if enough(self.since(start)):
+                        return True
+                    await self._news(known)
         except TimeoutError:
-            return None
+            return False
+
+    async def follow(self, start: float) -> AsyncIterator[Entry]:
+        """Yield what happened from `start` on and what happens, for ever."""
+        told = 0
+        while True:
+            for entry in self.entries[told:]:
+                told += 1
+                if entry.time >= start:
+                    yield entry
+            await self._news(told)
 
 
 class MessageObserver:

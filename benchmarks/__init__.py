@@ -1,0 +1,1 @@
+"""What docs/benchmarks.md quotes, each a command: python -m benchmarks.NAME."""

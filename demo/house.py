@@ -1,0 +1,142 @@
+"""The whole house: the stack, its devices, the sound in it and a journal of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from demo import audio, home
+from demo.air import Air, on_air
+from demo.client import HomeClient
+from demo.devices import Device
+from demo.journal import Journal, MessageObserver, observe_states
+from demo.outcome import BASE
+from demo.processes import StartError
+from demo.scenes import ALERTS, KITCHEN_LIGHTS, MICROPHONE, OFFICE_LIGHTS, SIREN
+from demo.stack import Stack, running_stack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_CONNECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class House:
+    """A running house: `url` is what its microphone opens, `microphone` its slug.
+
+    `entities` gives the entity of each device and, once the house has ears, of
+    each label's binary sensor and, as `event`, of the microphone's sounds.
+    """
+
+    stack: Stack
+    client: HomeClient
+    owner: home.Owner
+    journal: Journal
+    air: Air
+    devices: dict[str, Device]
+    url: str
+    entities: dict[str, str]
+    microphone: str = MICROPHONE
+
+
+@contextlib.asynccontextmanager
+async def running_devices(
+    journal: Journal, port: int
+) -> AsyncIterator[dict[str, Device]]:
+    """Connect two lamps and a siren, and write down all they do."""
+    devices = {
+        device.slug: device
+        for device in (
+            Device(KITCHEN_LIGHTS, "Kitchen lights", "light", port, journal.add),
+            Device(OFFICE_LIGHTS, "Office lights", "light", port, journal.add),
+            Device(SIREN, "Siren", "siren", port, journal.add),
+        )
+    }
+    try:
+        for device in devices.values():
+            device.connect()
+        for device in devices.values():
+            if not await asyncio.to_thread(device.wait, _CONNECT_S):
+                raise StartError(f"the {device.name} cannot reach the broker")
+        yield devices
+    finally:
+        for device in devices.values():
+            device.disconnect()
+
+
+@contextlib.asynccontextmanager
+async def observed_broker(
+    journal: Journal, port: int
+) -> AsyncIterator[MessageObserver]:
+    """Write down Earshot's messages."""
+    observer = MessageObserver(journal, port, (f"{BASE}/#",))
+    observer.connect()
+    try:
+        if not await asyncio.to_thread(observer.wait, _CONNECT_S):
+            raise StartError("the journal cannot reach the broker")
+        yield observer
+    finally:
+        observer.disconnect()
+
+
+@contextlib.asynccontextmanager
+async def furnished_house(
+    say: Callable[[str], None] = lambda _: None, source: str | None = None
+) -> AsyncIterator[House]:
+    """Start everything and set the home up, all but Earshot.
+
+    `source` replaces the air as what is heard; `say` gets one line per step
+    done. Raises StartError, HomeError.
+    """
+    async with contextlib.AsyncExitStack() as exits:
+        stack = await exits.enter_async_context(running_stack(say))
+        client = await exits.enter_async_context(HomeClient(stack.url))
+        journal = Journal()
+        air = Air(audio.household())
+        url = source or ""
+        if not url:
+            url = await exits.enter_async_context(on_air(air))
+        port = stack.broker_port
+        await exits.enter_async_context(observed_broker(journal, port))
+        devices = await exits.enter_async_context(running_devices(journal, port))
+        owner = await home.sign_up(client)
+        say("the owner has signed up")
+        await home.add_broker(client, port)
+        entities = {slug: device.entity for slug, device in devices.items()}
+        await home.entities_appear(client, list(entities.values()))
+        lamps = (entities[KITCHEN_LIGHTS], entities[OFFICE_LIGHTS])
+        await home.furnish(
+            client,
+            dict(zip(entities.values(), ("Kitchen", "Office", "Hall"), strict=True)),
+            exposed=lamps,
+        )
+        say("Home Assistant has found two lamps and a siren over MQTT")
+        await observe_states(journal, client)
+        yield House(stack, client, owner, journal, air, devices, url, entities)
+
+
+async def give_ears(house: House, say: Callable[[str], None] = lambda _: None) -> House:
+    """Set Earshot up, add the microphone and the two alerts. Raises HomeError."""
+    client = house.client
+    entry = await home.add_earshot(
+        client, house.stack.server_port, await house.stack.token()
+    )
+    say("Earshot is set up with the model server")
+    await home.add_microphone(client, entry, "Kitchen", house.url, "Kitchen")
+    heard = await home.earshot_entities(client)
+    for label in ALERTS:
+        await home.add_alert(client, label, heard[label], house.entities[SIREN])
+    say("the kitchen's microphone listens; smoke and CO will start the siren")
+    return replace(house, entities=house.entities | heard)
+
+
+@contextlib.asynccontextmanager
+async def running_house(
+    say: Callable[[str], None] = lambda _: None, source: str | None = None
+) -> AsyncIterator[House]:
+    """Start and furnish the house and give it ears; otherwise as `furnished_house`."""
+    async with furnished_house(say, source) as house:
+        yield await give_ears(house, say)

@@ -1,0 +1,160 @@
+"""What the demo shows: the live timeline, and at the end the expected against the observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+import json
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from demo.devices import Act
+from demo.journal import Entry, Message, State
+from demo.outcome import BASE
+
+if TYPE_CHECKING:
+    from demo.stage import Played
+
+_STYLES = {
+    "played": "bold",
+    "heard": "cyan",
+    "understood": "green",
+    "published": "blue",
+    "device": "magenta",
+    "home": "yellow",
+}
+
+
+def step(
+    entry: Entry, microphone: str, names: dict[str, str]
+) -> tuple[str, str] | None:
+    """Tell an entry as (stage, what); None for what is no news to a reader.
+
+    `names` gives the names of devices, and the entities whose states are told.
+    """
+    if isinstance(entry, Act):
+        name = names.get(entry.device, entry.device)
+        says = "receives" if entry.kind == "command" else "reports"
+        return "device", f"{name} {says} {entry.value}"
+    if isinstance(entry, State):
+        if entry.entity not in names:
+            return None
+        return (
+            "home",
+            f"{entry.entity} is {entry.attributes.get('event_type') or entry.state}",
+        )
+    return _message(entry, microphone)
+
+
+def _message(message: Message, microphone: str) -> tuple[str, str] | None:
+    own = f"{BASE}/{microphone}"
+    if message.topic == f"{own}/transcript":
+        content = message.json()
+        return "heard", f"“{content['text']}” ({content['confidence']:.2f})"
+    if message.topic == f"{own}/sound":
+        content = message.json()
+        if content["state"] == "end":
+            return "heard", f"{content['label']} is over"
+        return "heard", f"{content['label']} ({content['score']:.2f})"
+    if message.topic == f"{own}/intent":
+        content = message.json()
+        slots = ", ".join(f"{k}: {_slot(v)}" for k, v in content["slots"].items())
+        return "understood", f"{content['intent']} {slots}"
+    if message.topic.startswith((f"{own}/sound/", f"{BASE}/intent/")):
+        return "published", f"{message.topic} {_short(message.payload)}"
+    return None
+
+
+def _slot(value: object) -> str:
+    return (
+        str(value["value"])
+        if isinstance(value, dict) and "value" in value
+        else str(value)
+    )
+
+
+def _short(payload: str) -> str:
+    try:
+        content = json.loads(payload)
+    except ValueError:
+        return payload
+    return "" if isinstance(content, dict) else str(content)
+
+
+class Timeline:
+    """Prints what happens as it happens."""
+
+    def __init__(
+        self, console: Console, microphone: str, names: dict[str, str]
+    ) -> None:
+        """Tell of one microphone; `names` as for `step`."""
+        self._console = console
+        self._microphone = microphone
+        self._names = names
+        self._reference: float | None = None
+
+    def scene(self, number: int, count: int, title: str, by: str) -> None:
+        """Head a scene; nothing has a latency before it sounds."""
+        self._reference = None
+        self._console.print()
+        self._console.print(
+            Text.assemble(
+                (f"{number}/{count} ", "dim"), (title, "bold"), (f"  {by}", "dim")
+            )
+        )
+
+    def playing(self, start: float, seconds: float, reference: float) -> None:
+        """Note when a scene sounds and from when its latencies count."""
+        self._reference = reference
+        self._line(start, "played", f"{seconds:.1f} s of sound", None)
+
+    def tell(self, entry: Entry) -> None:
+        """Print an entry, if it is news."""
+        told = step(entry, self._microphone, self._names)
+        if told is not None:
+            stage, what = told
+            after = None if self._reference is None else entry.time - self._reference
+            self._line(entry.time, stage, what, after)
+
+    def _line(self, time: float, stage: str, what: str, after: float | None) -> None:
+        clock = datetime.fromtimestamp(time, UTC).strftime("%H:%M:%S.%f")[:-4]
+        latency = "" if after is None else f"{after:+8.2f} s"
+        self._console.print(
+            Text.assemble(
+                (f"  {clock} ", "dim"),
+                (f"{latency:>10}  ", "bold" if after is not None else ""),
+                (f"{stage:<11}", _STYLES[stage]),
+                what,
+            ),
+            soft_wrap=True,
+        )
+
+
+def summary(plays: Sequence[Played], microphone: str) -> Table:
+    """Make the table of expected against observed."""
+    table = Table(title="Expected against observed", title_justify="left")
+    for column in ("scene", "by", "expected", "observed"):
+        table.add_column(column)
+    table.add_column("after", justify="right")
+    table.add_column("")
+    for played in plays:
+        after = played.command_latency_s()
+        if after is None:
+            after = played.event_latency_s(microphone)
+        observed = str(played.observed)
+        if played.missing:
+            observed += "; not seen: " + ", ".join(
+                str(trace) for trace in played.missing
+            )
+        table.add_row(
+            played.scene.title,
+            played.scene.by,
+            str(played.scene.expected),
+            observed,
+            "" if after is None else f"{after:.2f} s",
+            Text("✓", "green") if played.as_expected else Text("✗", "bold red"),
+        )
+    return table
