@@ -1,0 +1,82 @@
+"""The command line: `python -m model_server.training sounds --data FOLDER --out FOLDER`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from model_server.evaluation.recordings import (
+    HELD_OUT,
+    DataError,
+    load,
+    read_manifest,
+    split,
+)
+from model_server.training import export as exporting, sounds as training
+from model_server.training.teacher import TeacherError
+
+ENGINE = Path(__file__).parents[1] / "engines" / "embedded"
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+@app.callback()
+def main() -> None:
+    """Make the weights of the embedded engine."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+@app.command()
+def sounds(
+    data: Annotated[Path, typer.Option(help="folder with MANIFEST.csv")],
+    out: Annotated[Path, typer.Option(help="where examples and checkpoints go")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="yamnet.tflite, to learn from it too")
+    ] = None,
+    examples: int = training.Settings.examples,
+    epochs: int = training.Settings.epochs,
+    width: int = training.Settings.width,
+    seed: int = training.Settings.seed,
+    threads: Annotated[int, typer.Option(help="CPU threads and example makers")] = 1,
+) -> None:
+    """Train the sound network; started again with the same settings, it goes on."""
+    torch.set_num_threads(threads)
+    settings = training.Settings(
+        examples=examples, epochs=epochs, width=width, seed=seed
+    )
+    try:
+        training.train(data, out, settings, teacher=teacher, processes=threads)
+    except (DataError, TeacherError, ValueError) as err:
+        raise typer.BadParameter(str(err)) from err
+
+
+@app.command()
+def export(
+    data: Annotated[Path, typer.Option(help="folder with MANIFEST.csv")],
+    out: Annotated[Path, typer.Option(help="where the checkpoint is")],
+    to: Annotated[Path, typer.Option(help="where weights and model card go")] = ENGINE,
+) -> None:
+    """Write the averaged weights of the last checkpoint, finished or not, and their card."""
+    try:
+        recordings = read_manifest(data)
+        net, state = training.averaged(out)
+        held_out = [load(one) for one in split(recordings)[1] if one.subset == HELD_OUT]
+    except (DataError, OSError) as err:
+        raise typer.BadParameter(str(err)) from err
+    figures = exporting.Figures(
+        accuracy=training.accuracy(net, held_out),
+        epochs=state["epoch"],
+        examples=state["settings"]["examples"],
+        teacher=state["taught"],
+    )
+    digest = exporting.export(net, to)
+    exporting.write_card(to, recordings, figures, digest)
+    logging.getLogger(__name__).info("%s: held-out accuracy %.3f", to, figures.accuracy)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,174 @@
+"""Endless examples of two seconds, made from clips: cut, mixed, put in rooms, levelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model_server.audio import SAMPLE_RATE
+from model_server.evaluation import synthesis
+from model_server.evaluation.recordings import CLASSES, ESC50, Clip
+
+WINDOW = 2 * SAMPLE_RATE
+
+Audio = npt.NDArray[np.float32]
+
+_MUSIC_S = 20.0
+_WEIGHTS = {"speech": 6.0, "scream": 0.6, "music": 5.0, "beep": 3.0, "": 3.0}
+_HOME = (
+    "dog", "cat", "crying_baby", "glass_breaking", "siren", "car_horn", "door_knock",
+    "footsteps", "coughing", "laughing", "clapping", "clock_alarm", "sneezing", "snoring",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """A window, (32000,), and how strongly each of CLASSES is in it, 0 to 1."""
+
+    audio: Audio
+    target: npt.NDArray[np.float32]
+
+
+class Mixer:
+    """Draws examples. The same clips and seed give the same examples."""
+
+    def __init__(self, clips: Sequence[Clip], seed: int) -> None:
+        """Group the clips by class and prepare the generated ones."""
+        self._rng = np.random.default_rng(seed)
+        self._sources: dict[str, list[Audio]] = {}
+        for clip in clips:
+            name = clip.recording.name
+            if name and np.any(clip.samples):
+                self._sources.setdefault(name, []).append(clip.samples)
+        self._sources["music"] = [
+            synthesis.music(_MUSIC_S, seed=seed * 1000 + number) for number in range(48)
+        ]
+        self._names = [*self._sources, "beep", ""]
+        weights = np.array([self._weight(name) for name in self._names])
+        self._weights = weights / weights.sum()
+
+    def draw(self) -> Example:
+        """One more example."""
+        rng = self._rng
+        target = np.zeros(len(CLASSES), dtype=np.float32)
+        audio = self._sound(self._mark(target, 1.0))
+        if rng.random() < 0.35:
+            snr = rng.uniform(-3, 25)
+            second = self._sound(
+                self._mark(target, float(np.clip(1 - (snr - 5) / 15, 0, 1)))
+            )
+            audio = synthesis.mix(audio, second, snr) if np.any(audio) else second
+        if rng.random() < 0.9:
+            colour: synthesis.Colour = ("white", "pink", "brown")[int(rng.integers(3))]
+            floor = synthesis.noise(
+                2.0, colour, seed=int(rng.integers(2**31)), rms=0.01
+            )
+            audio = (
+                synthesis.mix(audio, floor, rng.uniform(8, 50))
+                if np.any(audio)
+                else floor
+            )
+        return Example(self._level(audio), target)
+
+    def _mark(self, target: npt.NDArray[np.float32], strength: float) -> str:
+        name = str(self._rng.choice(self._names, p=self._weights))
+        if name:
+            index = CLASSES.index(name)
+            target[index] = max(target[index], strength)
+        return name
+
+    def _sound(self, name: str) -> Audio:
+        rng = self._rng
+        if not name:
+            seed = int(rng.integers(2**31))
+            made = synthesis.household(2.0, seed=seed) if rng.random() < 0.5 else None
+            return synthesis.silence(2.0) if made is None else made
+        if name == "beep":
+            audio = _beep(rng)
+        else:
+            sources = self._sources[name]
+            audio = _cut(sources[int(rng.integers(len(sources)))], rng)
+        if rng.random() < 0.7:
+            audio = _filtered(audio, rng)
+        if rng.random() < 0.35:
+            audio = synthesis.room(
+                audio,
+                rng.uniform(0.1, 0.7),
+                seed=int(rng.integers(2**31)),
+                direct=rng.uniform(0.3, 0.9),
+            )
+        return audio
+
+    def _level(self, audio: Audio) -> Audio:
+        loudness = synthesis.loudness(audio)
+        if loudness == 0:
+            return audio
+        wanted = 10 ** (self._rng.uniform(-50, -10) / 20)
+        return np.asarray(np.clip(audio * (wanted / loudness), -1, 1), np.float32)
+
+    def _weight(self, name: str) -> float:
+        if name in ESC50:
+            return 1.5 if name in _HOME else 1.0
+        return _WEIGHTS[name]
+
+
+def _cut(samples: Audio, rng: np.random.Generator) -> Audio:
+    """Two seconds in which the clip sounds, at 0.9 to 1.1 of its speed."""
+    speed = rng.uniform(0.9, 1.1) if rng.random() < 0.6 else 1.0
+    need = int(WINDOW * speed) + 1
+    if samples.size < need:
+        lead = int(rng.integers(need - samples.size + 1))
+        piece = np.pad(samples, (lead, need - samples.size - lead))
+    else:
+        at = _sounding(samples, rng) - int(rng.uniform(0.1, 0.95) * need)
+        at = int(np.clip(at, 0, samples.size - need))
+        piece = samples[at : at + need]
+    if speed == 1.0:
+        return np.asarray(piece[:WINDOW], np.float32)
+    resampled = np.interp(np.arange(WINDOW) * speed, np.arange(need), piece)
+    return np.asarray(resampled, np.float32)
+
+
+def _sounding(samples: Audio, rng: np.random.Generator) -> int:
+    """A moment within 20 dB of the clip's loudest 0.1 s."""
+    step = SAMPLE_RATE // 10
+    power = np.mean(
+        samples[: samples.size // step * step].reshape(-1, step) ** 2, axis=1
+    )
+    loud = np.flatnonzero(power >= 0.01 * power.max())
+    return int(rng.choice(loud)) * step + int(rng.integers(step))
+
+
+def _filtered(audio: Audio, rng: np.random.Generator) -> Audio:
+    """Another microphone: a random smooth response within about 8 dB."""
+    spectrum = np.fft.rfft(audio)
+    octaves = np.linspace(0, 1, 6) ** 2 * spectrum.size
+    gains = np.interp(np.arange(spectrum.size), octaves, rng.normal(0, 4, size=6))
+    return np.fft.irfft(spectrum * 10 ** (gains / 20), audio.size).astype(np.float32)
+
+
+def _beep(rng: np.random.Generator) -> Audio:
+    """Two seconds out of some alarm, timer, reversing lorry or telephone."""
+    frequency = rng.uniform(900, 3600)
+    start = -rng.uniform(0, 6)
+    kind = int(rng.integers(5))
+    for _ in range(8):
+        if kind == 0:
+            audio = synthesis.t3(
+                2.0, frequency if rng.random() < 0.8 else 520.0, start=start
+            )
+        elif kind == 1:
+            audio = synthesis.t4(2.0, frequency, start=start)
+        elif kind == 2:
+            audio = synthesis.reversing_beeper(2.0, frequency, start=start)
+        elif kind == 3:
+            audio = synthesis.kitchen_timer(2.0, frequency, start=start)
+        else:
+            audio = synthesis.phone_ring(2.0, start=start)
+        if np.mean(np.abs(audio) > 0.01) > 0.05:
+            return audio
+        start = -rng.uniform(0, 6)
+    return synthesis.reversing_beeper(2.0, frequency)
