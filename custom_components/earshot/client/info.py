@@ -1,0 +1,108 @@
+"""What `GET /v1/info` tells about a server."""
+
+from dataclasses import dataclass
+
+from . import fields
+from .errors import InvalidMessage, NotEarshot, ProtocolMismatch
+from .fields import Json
+from .messages import PROTOCOL, Engine, Limits
+
+
+@dataclass(frozen=True)
+class Label:
+    """A sound label the server can report."""
+
+    slug: str
+    name: str
+    group: str
+    device_class: str
+    default: bool
+
+    @classmethod
+    def read(cls, data: Json) -> Label:
+        """Read it from decoded JSON."""
+        return cls(
+            fields.string(data, "slug"),
+            fields.string(data, "name"),
+            fields.string(data, "group"),
+            fields.string(data, "device_class"),
+            fields.boolean(data, "default"),
+        )
+
+
+@dataclass(frozen=True)
+class SpeechCapability:
+    """The speech engine, its languages and the version of its vocabulary."""
+
+    engine: Engine
+    languages: tuple[str, ...]
+    vocabulary: str | None
+
+
+@dataclass(frozen=True)
+class SoundCapability:
+    """The sound engine and its labels."""
+
+    engine: Engine
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Info:
+    """A server: `id` stays the same for the life of an installation."""
+
+    id: str
+    version: str
+    protocol: int
+    limits: Limits
+    streams: int
+    speech: SpeechCapability | None
+    sounds: SoundCapability | None
+
+    @classmethod
+    def parse(cls, text: str) -> Info:
+        """Read the answer of `GET /v1/info`.
+
+        Raises NotEarshot if something else answers, ProtocolMismatch for
+        another protocol than ours.
+        """
+        try:
+            data = fields.decode(text)
+            if fields.string(data, "name") != "earshot":
+                raise NotEarshot("another program answers at this address")
+            if (protocol := fields.integer(data, "protocol")) != PROTOCOL:
+                raise ProtocolMismatch(protocol, PROTOCOL)
+            return cls(
+                id=fields.string(data, "id"),
+                version=fields.string(data, "version"),
+                protocol=protocol,
+                limits=Limits.read(fields.item(data, "limits")),
+                streams=fields.integer(data, "streams"),
+                speech=_speech(data),
+                sounds=_sounds(data),
+            )
+        except InvalidMessage as err:
+            raise NotEarshot(str(err)) from err
+
+
+def _speech(data: Json) -> SpeechCapability | None:
+    """Read the speech capability."""
+    if data.get("speech") is None:
+        return None
+    speech = fields.item(data, "speech")
+    return SpeechCapability(
+        Engine.read(fields.item(speech, "engine")),
+        fields.strings(speech, "languages"),
+        fields.optional_string(speech, "vocabulary"),
+    )
+
+
+def _sounds(data: Json) -> SoundCapability | None:
+    """Read the sound capability."""
+    if data.get("sounds") is None:
+        return None
+    sounds = fields.item(data, "sounds")
+    return SoundCapability(
+        Engine.read(fields.item(sounds, "engine")),
+        fields.items(sounds, "labels", Label.read),
+    )

@@ -1,0 +1,25 @@
+"""Constants of the Earshot integration."""
+
+from typing import Final
+
+DOMAIN: Final = "earshot"
+MANUFACTURER: Final = "Earshot"
+
+SUBENTRY_MICROPHONE: Final = "microphone"
+
+CONF_AREA: Final = "area"
+CONF_BASE_TOPIC: Final = "base_topic"
+CONF_CAMERA: Final = "camera"
+CONF_COMMANDS: Final = "commands"
+CONF_LABELS: Final = "labels"
+CONF_PUBLISH_LEVEL: Final = "publish_level"
+CONF_SLUG: Final = "slug"
+CONF_SOUNDS: Final = "sounds"
+
+DEFAULT_BASE_TOPIC: Final = "earshot"
+DEFAULT_PORT: Final = 10380
+
+ASSISTANT: Final = "conversation"
+"""The assistant whose exposed entities may be named and acted on."""
+
+ISSUE_MQTT_MISSING: Final = "mqtt_missing"

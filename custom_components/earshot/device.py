@@ -1,0 +1,240 @@
+"""One microphone in Home Assistant: its results to entities, to MQTT, and to the house."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+import logging
+from typing import TYPE_CHECKING, Any, override
+
+from homeassistant.components.camera import async_get_stream_source
+from homeassistant.components.ffmpeg import get_ffmpeg_manager
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.const import CONF_URL
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+
+from . import payloads
+from .client import Client, Info, Label, Level, Sound, Task, Transcript
+from .client.connection import StreamResult
+from .commands import async_run_command
+from .const import (
+    CONF_CAMERA,
+    CONF_COMMANDS,
+    CONF_LABELS,
+    CONF_SLUG,
+    CONF_SOUNDS,
+    DOMAIN,
+)
+from .microphone import Listener, Microphone, Settings
+from .publisher import Publisher
+from .sources.base import Source, SourceError
+from .sources.camera import CameraSource
+from .sources.ffmpeg import FfmpegSource
+
+if TYPE_CHECKING:
+    from .coordinator import EarshotConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
+
+EXPIRY_S = 3600
+"""A label's ON or OFF is believed for an hour after its writer vanished."""
+
+
+@callback
+def async_create_source(hass: HomeAssistant, data: Mapping[str, Any]) -> Source:
+    """Return the source of a microphone's data."""
+    binary = get_ffmpeg_manager(hass).binary
+    if CONF_URL in data:
+        return FfmpegSource(binary, data[CONF_URL])
+    return CameraSource(binary, partial(_async_resolve, hass, data[CONF_CAMERA]))
+
+
+async def _async_resolve(hass: HomeAssistant, entity_id: str) -> str | None:
+    """Ask a camera for its stream."""
+    try:
+        return await async_get_stream_source(hass, entity_id)
+    except HomeAssistantError as err:
+        raise SourceError(f"{entity_id} is not available") from err
+
+
+def enabled_labels(data: Mapping[str, Any], info: Info) -> tuple[Label, ...]:
+    """Return the sounds a microphone listens for, of those the server knows."""
+    if not data[CONF_SOUNDS] or info.sounds is None:
+        return ()
+    wanted = data[CONF_LABELS]
+    return tuple(label for label in info.sounds.labels if label.slug in wanted)
+
+
+class MicrophoneDevice(Listener):
+    """Runs a microphone while it is switched on, and tells who wants to know."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: EarshotConfigEntry,
+        subentry: ConfigSubentry,
+        client: Client,
+        publisher: Publisher,
+        info: Info,
+        language: str,
+        publish_level: bool,
+    ) -> None:
+        """Prepare; nothing is captured before `async_listen`."""
+        data = subentry.data
+        self._hass = hass
+        self._entry = entry
+        self._publisher = publisher
+        self._publish_level = publish_level
+        self._listeners: list[Callable[[StreamResult | None], None]] = []
+        self._commands = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.subentry_id = subentry.subentry_id
+        self.name = subentry.title
+        self.slug: str = data[CONF_SLUG]
+        self.labels = enabled_labels(data, info)
+        self.tasks: tuple[Task, ...] = (
+            *(("sounds",) if self.labels else ()),
+            *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
+        )
+        self.hears = False
+        self.sounding: set[str] = set()
+        self._microphone = Microphone(
+            self.name,
+            Settings(
+                self.slug,
+                self.tasks,
+                language,
+                tuple(label.slug for label in self.labels),
+            ),
+            async_create_source(hass, data),
+            client,
+            self,
+        )
+
+    @property
+    def listening(self) -> bool:
+        """Return whether the microphone is switched on."""
+        return self._task is not None
+
+    @callback
+    def async_listen(self) -> None:
+        """Capture and stream from now on."""
+        if self._task is not None:
+            return
+        for label in self.labels:
+            self._keep_state(label.slug, on=False)
+        self._task = self._entry.async_create_background_task(
+            self._hass, self._run(), f"earshot microphone {self.slug}"
+        )
+
+    async def async_silence(self) -> None:
+        """Stop capturing; returns when everything is closed."""
+        if (task := self._task) is None:
+            return
+        self._task = None
+        task.cancel()
+        await asyncio.wait([task])
+
+    @callback
+    def async_add_listener(
+        self, listener: Callable[[StreamResult | None], None]
+    ) -> CALLBACK_TYPE:
+        """Tell a listener each result, and None when the microphone comes or goes."""
+        self._listeners.append(listener)
+        return partial(self._listeners.remove, listener)
+
+    async def _run(self) -> None:
+        """Listen, or say once why there is nothing to listen for."""
+        if not self.tasks:
+            self.available(False)
+            _LOGGER.warning(
+                "Microphone %s has nothing to listen for: the server offers none of"
+                " what is chosen",
+                self.name,
+            )
+            return
+        await self._microphone.run()
+
+    @override
+    @callback
+    def heard(self, result: StreamResult) -> None:
+        """Pass a result on."""
+        if isinstance(result, Sound):
+            self._sound(result)
+        elif isinstance(result, Transcript):
+            if result.text:
+                self._transcript(result)
+        elif isinstance(result, Level) and self._publish_level:
+            self._publisher.send_now(
+                payloads.level_topic(self.slug), payloads.level_payload(result)
+            )
+        self._notify(result)
+
+    @override
+    @callback
+    def available(self, available: bool) -> None:
+        """Take whether the microphone hears."""
+        self.hears = available
+        self._publisher.keep(
+            payloads.availability_topic(self.slug),
+            payloads.ONLINE if available else payloads.OFFLINE,
+        )
+        self._notify(None)
+
+    @override
+    @callback
+    def token_refused(self) -> None:
+        """Ask the person for another token."""
+        self._entry.async_start_reauth(self._hass)
+
+    def _sound(self, sound: Sound) -> None:
+        """Note and publish that a sound began or ended."""
+        if on := sound.state == "start":
+            self.sounding.add(sound.label)
+        else:
+            self.sounding.discard(sound.label)
+        self._publisher.send(
+            payloads.sound_topic(self.slug), payloads.sound_payload(sound)
+        )
+        self._keep_state(sound.label, on=on)
+
+    def _keep_state(self, label: str, *, on: bool) -> None:
+        """Publish whether a label sounds."""
+        self._publisher.keep(
+            payloads.sound_state_topic(self.slug, label),
+            "ON" if on else "OFF",
+            EXPIRY_S,
+        )
+
+    def _transcript(self, transcript: Transcript) -> None:
+        """Publish a text and obey it."""
+        self._publisher.send(
+            payloads.transcript_topic(self.slug),
+            payloads.transcript_payload(transcript),
+        )
+        self._entry.async_create_background_task(
+            self._hass, self._obey(transcript), f"earshot command {self.slug}"
+        )
+
+    async def _obey(self, transcript: Transcript) -> None:
+        """Run a command after those before it, and publish what became of it."""
+        device = dr.async_get(self._hass).async_get_device_by_identifier(
+            (DOMAIN, self.subentry_id), self._entry.entry_id
+        )
+        async with self._commands:
+            outcome = await async_run_command(
+                self._hass, transcript, device.id if device else None
+            )
+        if outcome.intent is None:
+            return
+        payload = payloads.intent_payload(transcript, outcome)
+        self._publisher.send(payloads.intent_topic(self.slug), payload)
+        if outcome.refused is None:
+            # Devices act on this topic: what was refused never appears there.
+            self._publisher.send(payloads.any_intent_topic(outcome.intent), payload)
+
+    def _notify(self, result: StreamResult | None) -> None:
+        """Tell the entities."""
+        for listener in list(self._listeners):
+            listener(result)

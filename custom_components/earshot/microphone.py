@@ -1,0 +1,225 @@
+"""One microphone's life: source to stream to results, reconnecting for ever."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+import logging
+from typing import Protocol
+
+from .backoff import Backoff
+from .buffer import PcmBuffer
+from .client import (
+    Client,
+    ConnectionLost,
+    EarshotError,
+    InvalidAuth,
+    Sound,
+    Start,
+    Stream,
+    Task,
+)
+from .client.connection import StreamResult
+from .open_sounds import OpenSounds
+from .sources.base import Source, SourceError
+
+_LOGGER = logging.getLogger(__name__)
+
+SETTLED_S = 30.0
+FINISH_S = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the server is asked to listen for."""
+
+    slug: str
+    tasks: tuple[Task, ...]
+    language: str
+    labels: tuple[str, ...]
+
+
+class Listener(Protocol):
+    """Who is told what a microphone hears. Called in the event loop; never waits."""
+
+    def heard(self, result: StreamResult) -> None:
+        """Take a result."""
+
+    def available(self, available: bool) -> None:
+        """Take whether the microphone hears."""
+
+    def token_refused(self) -> None:
+        """Take that the server wants another token."""
+
+
+def utc_now() -> datetime:
+    """Return the wall clock."""
+    return datetime.now(UTC)
+
+
+class Microphone:
+    """Captures, streams and listens until its task is cancelled."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        source: Source,
+        client: Client,
+        listener: Listener,
+        *,
+        sounds: OpenSounds | None = None,
+        backoff: Callable[[], Backoff] = Backoff,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Keep what to connect; nothing runs before `run`."""
+        self._name = name
+        self._settings = settings
+        self._source = source
+        self._client = client
+        self._listener = listener
+        self._sounds = sounds or OpenSounds()
+        self._backoff = backoff
+        self._clock = clock
+        self._buffer = PcmBuffer()
+        self._heard_until = clock()
+        self._available: bool | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Listen until cancelled; then every open sound event is ended."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._capture())
+                group.create_task(self._stream())
+        finally:
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._tell(self._sounds.close(self._clock()))
+            self._available = None
+            self._listener.available(False)
+
+    async def _capture(self) -> None:
+        """Fill the buffer from the source, for ever."""
+        loop = asyncio.get_running_loop()
+        backoff = self._backoff()
+        while True:
+            began = loop.time()
+            reason = "the source ended"
+            try:
+                async with aclosing(self._source.open()) as chunks:
+                    async for pcm in chunks:
+                        self._buffer.append(pcm, self._clock())
+            except SourceError as err:
+                reason = str(err)
+            self._buffer.cut()
+            self._down(reason)
+            if loop.time() - began > SETTLED_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
+
+    async def _stream(self) -> None:
+        """Send what the buffer holds over one stream after the other, for ever."""
+        backoff = self._backoff()
+        while True:
+            start = await self._buffer.hold()
+            try:
+                await self._one_stream(start, backoff)
+            except EarshotError as err:
+                if isinstance(err, InvalidAuth):
+                    self._listener.token_refused()
+                self._broken()
+                self._down(str(err))
+                self._buffer.release()
+                await asyncio.sleep(backoff.next())
+            else:
+                # The audio broke off, not the server: go on with what follows.
+                self._broken()
+
+    async def _one_stream(self, time: datetime, backoff: Backoff) -> None:
+        """Stream continuous audio from `time` on, until it breaks or the server does."""
+        settings = self._settings
+        start = Start(
+            settings.slug,
+            settings.tasks,
+            settings.language,
+            settings.labels if "sounds" in settings.tasks else None,
+            time,
+        )
+        async with self._client.open_stream(start) as stream:
+            self._up()
+            self._sounds.resumed(self._clock())
+            self._schedule_expiry()
+            pump = asyncio.create_task(self._pump(stream, time))
+            try:
+                async for result in stream.results():
+                    backoff.reset()
+                    self._result(result)
+            finally:
+                pump.cancel()
+                with suppress(asyncio.CancelledError, ConnectionLost):
+                    await pump
+            if stream.stopped is None or stream.stopped.reason != "ended":
+                raise ConnectionLost("the server shut down")
+
+    async def _pump(self, stream: Stream, time: datetime) -> None:
+        """Send audio while it is continuous, then let the server finish."""
+        try:
+            while chunks := await self._buffer.take(time):
+                time = chunks[-1].end
+                await stream.send(b"".join(chunk.pcm for chunk in chunks))
+                self._heard_until = time
+            await stream.end()
+            await asyncio.sleep(FINISH_S)
+        finally:
+            # Whoever waits for results learns from it that none will come.
+            await stream.close()
+
+    def _result(self, result: StreamResult) -> None:
+        """Pass a result on, unless it repeats what is known."""
+        if not isinstance(result, Sound):
+            self._listener.heard(result)
+        elif (change := self._sounds.receive(result)) is not None:
+            self._listener.heard(change)
+
+    def _broken(self) -> None:
+        """Let open sound events wait for the next stream."""
+        self._sounds.lost(self._heard_until, self._clock())
+        self._schedule_expiry()
+
+    def _schedule_expiry(self) -> None:
+        """Have events ended in time that no stream continues."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if (deadline := self._sounds.deadline) is not None:
+            wait = (deadline - self._clock()).total_seconds()
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(max(0.0, wait), self._expire)
+
+    def _expire(self) -> None:
+        """End what was not continued."""
+        self._expiry = None
+        self._tell(self._sounds.expire(self._clock()))
+        self._schedule_expiry()
+
+    def _tell(self, ends: list[Sound]) -> None:
+        """Pass on the ends of sound events."""
+        for end in ends:
+            self._listener.heard(end)
+
+    def _up(self) -> None:
+        """Say once that the microphone hears."""
+        if self._available is False:
+            _LOGGER.info("Microphone %s hears again", self._name)
+        if not self._available:
+            self._available = True
+            self._listener.available(True)
+
+    def _down(self, reason: str) -> None:
+        """Say once that the microphone is deaf, and why."""
+        if self._available is not False:
+            _LOGGER.warning("Microphone %s does not hear: %s", self._name, reason)
+            self._available = False
+            self._listener.available(False)

@@ -1,0 +1,198 @@
+"""Adding a microphone to a server, and changing it."""
+
+from typing import Any
+
+from homeassistant.config_entries import (
+    ConfigEntryState,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
+from homeassistant.const import CONF_NAME, CONF_URL
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.selector import (
+    AreaSelector,
+    BooleanSelector,
+    EntitySelector,
+    EntitySelectorConfig,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+from homeassistant.util import slugify
+import voluptuous as vol
+
+from .client import Info, Label
+from .const import (
+    CONF_AREA,
+    CONF_CAMERA,
+    CONF_COMMANDS,
+    CONF_LABELS,
+    CONF_SLUG,
+    CONF_SOUNDS,
+    DOMAIN,
+)
+from .sources.ffmpeg import is_supported
+
+MAX_SLUG = 64
+
+CAMERA = EntitySelector(EntitySelectorConfig(domain="camera"))
+URL = TextSelector(TextSelectorConfig(type=TextSelectorType.TEXT, autocomplete="off"))
+
+
+def _schema(source: str, info: Info) -> vol.Schema:
+    """Return the form for one kind of source."""
+    labels: tuple[Label, ...] = info.sounds.labels if info.sounds else ()
+    return vol.Schema(
+        {
+            # A subentry's title is the microphone's name, and cannot come elsewhere.
+            vol.Required(CONF_NAME): TextSelector(),
+            vol.Required(source): CAMERA if source == CONF_CAMERA else URL,
+            vol.Optional(CONF_AREA): AreaSelector(),
+            vol.Required(CONF_SOUNDS, default=bool(labels)): BooleanSelector(),
+            vol.Required(
+                CONF_LABELS, default=[label.slug for label in labels if label.default]
+            ): SelectSelector(
+                SelectSelectorConfig(
+                    options=[
+                        SelectOptionDict(value=label.slug, label=label.name)
+                        for label in labels
+                    ],
+                    multiple=True,
+                    mode=SelectSelectorMode.DROPDOWN,
+                )
+            ),
+            vol.Required(
+                CONF_COMMANDS, default=info.speech is not None
+            ): BooleanSelector(),
+        }
+    )
+
+
+class MicrophoneFlow(ConfigSubentryFlow):
+    """Asks where a microphone's sound comes from and what to listen for."""
+
+    async def async_step_user(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the kind of source."""
+        if self._get_entry().state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_not_loaded")
+        return self.async_show_menu(
+            step_id="user", menu_options=[CONF_CAMERA, CONF_URL]
+        )
+
+    async def async_step_camera(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for a camera."""
+        return self._async_step(CONF_CAMERA, CONF_CAMERA, user_input)
+
+    async def async_step_url(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for an address."""
+        return self._async_step(CONF_URL, CONF_URL, user_input)
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask what is to be different."""
+        if self._get_entry().state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_not_loaded")
+        data = self._get_reconfigure_subentry().data
+        source = CONF_URL if CONF_URL in data else CONF_CAMERA
+        return self._async_step("reconfigure", source, user_input)
+
+    def _async_step(
+        self, step_id: str, source: str, user_input: dict[str, Any] | None
+    ) -> SubentryFlowResult:
+        """Show the form, or take it."""
+        changing = step_id == "reconfigure"
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            errors = _check(user_input)
+            if not errors:
+                data = dict(user_input)
+                title = data.pop(CONF_NAME).strip()
+                return (
+                    self._async_change(title, data)
+                    if changing
+                    else self._async_add(title, data)
+                )
+        info: Info = self._get_entry().runtime_data.coordinator.data
+        suggested = user_input or (self._current() if changing else None)
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(
+                _schema(source, info), suggested
+            ),
+            errors=errors,
+        )
+
+    def _async_add(self, title: str, data: dict[str, Any]) -> SubentryFlowResult:
+        """Add a microphone; the entry's update listener starts it."""
+        slug = self._free_slug(title)
+        return self.async_create_entry(
+            title=title, data=data | {CONF_SLUG: slug}, unique_id=slug
+        )
+
+    def _async_change(self, title: str, data: dict[str, Any]) -> SubentryFlowResult:
+        """Change a microphone; its MQTT topics stay."""
+        subentry = self._get_reconfigure_subentry()
+        entry = self._get_entry()
+        registry = dr.async_get(self.hass)
+        device = registry.async_get_device_by_identifier(
+            (DOMAIN, subentry.subentry_id), entry.entry_id
+        )
+        if device is not None:
+            registry.async_update_device(device.id, area_id=data.get(CONF_AREA))
+        return self.async_update_and_abort(
+            entry,
+            subentry,
+            title=title,
+            data=data | {CONF_SLUG: subentry.data[CONF_SLUG]},
+        )
+
+    def _current(self) -> dict[str, Any]:
+        """Return what is set now; the device knows its area best."""
+        subentry = self._get_reconfigure_subentry()
+        current = {**subentry.data, CONF_NAME: subentry.title}
+        device = dr.async_get(self.hass).async_get_device_by_identifier(
+            (DOMAIN, subentry.subentry_id), self._get_entry().entry_id
+        )
+        if device is not None:
+            current[CONF_AREA] = device.area_id
+        return current
+
+    def _free_slug(self, title: str) -> str:
+        """Return a name for topics that no other microphone has."""
+        taken = {
+            subentry.data.get(CONF_SLUG)
+            for entry in self.hass.config_entries.async_entries(DOMAIN)
+            for subentry in entry.subentries.values()
+        }
+        slug = base = slugify(title)[: MAX_SLUG - 4].strip("_") or "microphone"
+        number = 1
+        while slug in taken:
+            number += 1
+            slug = f"{base}_{number}"
+        return slug
+
+
+def _check(user_input: dict[str, Any]) -> dict[str, str]:
+    """Return what is wrong with an input, by field."""
+    if not user_input[CONF_NAME].strip():
+        return {CONF_NAME: "name_missing"}
+    if CONF_URL in user_input:
+        user_input[CONF_URL] = user_input[CONF_URL].strip()
+        if not is_supported(user_input[CONF_URL]):
+            return {CONF_URL: "unsupported_url"}
+    if user_input[CONF_SOUNDS] and not user_input[CONF_LABELS]:
+        return {CONF_LABELS: "no_labels"}
+    if not (user_input[CONF_SOUNDS] or user_input[CONF_COMMANDS]):
+        return {"base": "nothing_to_hear"}
+    return {}

@@ -1,0 +1,126 @@
+"""What is published: results as JSON, and the topics below the base topic."""
+
+import json
+from typing import Any
+
+from .client import Engine, Level, Result, Sound, Transcript
+from .commands import CommandOutcome
+
+ONLINE = "online"
+OFFLINE = "offline"
+
+
+def sound_topic(microphone: str) -> str:
+    """Return where sound events go."""
+    return f"{microphone}/sound"
+
+
+def sound_state_topic(microphone: str, label: str) -> str:
+    """Return where a label's ON or OFF is kept."""
+    return f"{microphone}/sound/{label}"
+
+
+def transcript_topic(microphone: str) -> str:
+    """Return where texts go."""
+    return f"{microphone}/transcript"
+
+
+def intent_topic(microphone: str) -> str:
+    """Return where a microphone's commands go."""
+    return f"{microphone}/intent"
+
+
+def any_intent_topic(intent: str) -> str:
+    """Return where executed commands of one kind go, from all microphones."""
+    return f"intent/{intent}"
+
+
+def level_topic(microphone: str) -> str:
+    """Return where loudness goes."""
+    return f"{microphone}/level"
+
+
+def availability_topic(microphone: str) -> str:
+    """Return where it is kept whether a microphone hears."""
+    return f"{microphone}/availability"
+
+
+STATUS_TOPIC = "status"
+"""Where it is kept whether the integration runs."""
+
+
+def sound_payload(sound: Sound) -> str:
+    """Return a sound event's start or end."""
+    return json.dumps(
+        _head(sound)
+        | {
+            "state": sound.state,
+            "label": sound.label,
+            "score": sound.score,
+            "threshold": sound.threshold,
+            "scores": sound.scores,
+            "start": sound.start.isoformat(),
+            "end": sound.end.isoformat() if sound.end else None,
+            "verified": sound.verified,
+            "engine": _engine(sound.engine),
+        }
+    )
+
+
+def transcript_payload(transcript: Transcript) -> str:
+    """Return what was said."""
+    return json.dumps(
+        _head(transcript)
+        | {
+            "text": transcript.text,
+            "confidence": transcript.confidence,
+            "language": transcript.language,
+            "start": transcript.start.isoformat(),
+            "end": transcript.end.isoformat(),
+            "engine": _engine(transcript.engine),
+        }
+    )
+
+
+def intent_payload(transcript: Transcript, outcome: CommandOutcome) -> str:
+    """Return what Home Assistant made of it; `refused` says why it did nothing."""
+    return json.dumps(
+        _head(transcript)
+        | {
+            "intent": outcome.intent,
+            "slots": outcome.slots,
+            "text": transcript.text,
+            "confidence": transcript.confidence,
+            "targets": outcome.targets,
+            "response": outcome.response,
+            "language": transcript.language,
+            "refused": outcome.refused,
+        },
+        default=str,
+    )
+
+
+def level_payload(level: Level) -> str:
+    """Return the loudness of the last second."""
+    return json.dumps(
+        {
+            "time": level.time.isoformat(),
+            "microphone": level.microphone,
+            "rms_dbfs": level.rms_dbfs,
+            "peak_dbfs": level.peak_dbfs,
+        }
+    )
+
+
+def _head(result: Result) -> dict[str, Any]:
+    """Return what every result carries."""
+    return {
+        "id": result.id,
+        "time": result.time.isoformat(),
+        "microphone": result.microphone,
+    }
+
+
+def _engine(engine: Engine) -> dict[str, str]:
+    """Return a result's author."""
+    return {"name": engine.name, "version": engine.version}

@@ -1,0 +1,1 @@
+"""Where PCM comes from: one small file per kind of microphone."""

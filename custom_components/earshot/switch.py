@@ -1,0 +1,69 @@
+"""Whether a microphone listens."""
+
+from typing import Any, override
+
+from homeassistant.components.switch import SwitchEntity
+from homeassistant.const import STATE_OFF
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.restore_state import RestoreEntity
+
+from .coordinator import EarshotConfigEntry
+from .device import MicrophoneDevice
+from .entity import MicrophoneEntity
+
+PARALLEL_UPDATES = 1
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: EarshotConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add a switch per microphone."""
+    for subentry_id, microphone in entry.runtime_data.microphones.items():
+        async_add_entities(
+            [ListeningSwitch(entry, microphone)], config_subentry_id=subentry_id
+        )
+
+
+class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
+    """On while the microphone listens; off captures nothing at all."""
+
+    _attr_translation_key = "listening"
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Switch one microphone."""
+        super().__init__(entry, microphone, "listening")
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True: it can be switched while the microphone is deaf."""
+        return True
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Return whether the microphone listens."""
+        return self._microphone.listening
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Listen, unless it was switched off before the restart."""
+        await super().async_added_to_hass()
+        last = await self.async_get_last_state()
+        if last is None or last.state != STATE_OFF:
+            self._microphone.async_listen()
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Listen."""
+        self._microphone.async_listen()
+        self.async_write_ha_state()
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Stop listening."""
+        await self._microphone.async_silence()
+        self.async_write_ha_state()

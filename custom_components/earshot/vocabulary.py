@@ -1,0 +1,156 @@
+"""What may be said in this home, kept up to date on the server."""
+
+from collections.abc import Callable, Iterable
+import logging
+
+from homeassistant.components.homeassistant.exposed_entities import (
+    async_listen_entity_updates,
+    async_should_expose,
+)
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.core import EventStateChangedData, HomeAssistant, callback
+from homeassistant.helpers import (
+    area_registry as ar,
+    device_registry as dr,
+    entity_registry as er,
+    floor_registry as fr,
+    intent,
+)
+from homeassistant.helpers.debounce import Debouncer
+from homeassistant.helpers.start import async_at_started
+
+from .client import Client, EarshotError, Entity, Place, Vocabulary
+from .client.vocabulary import MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, MAX_NAMES
+from .const import ASSISTANT
+
+_LOGGER = logging.getLogger(__name__)
+
+QUIET_S = 2.0
+
+
+@callback
+def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
+    """Return the exposed entities, areas and floors with their names and aliases."""
+    entities = []
+    for state in sorted(hass.states.async_all(), key=lambda state: state.entity_id):
+        if async_should_expose(hass, ASSISTANT, state.entity_id):
+            entry = er.async_get(hass).async_get(state.entity_id)
+            names = _names(intent.async_get_entity_aliases(hass, entry, state=state))
+            if names:
+                area = _area_id(hass, entry)
+                entities.append(Entity(state.entity_id, state.domain, names, area))
+    areas = [
+        Place(area.id, _names([area.name, *sorted(area.aliases)]), area.floor_id)
+        for area in ar.async_get(hass).async_list_areas()
+    ]
+    floors = [
+        Place(floor.floor_id, _names([floor.name, *sorted(floor.aliases)]))
+        for floor in fr.async_get(hass).async_list_floors()
+    ]
+    return Vocabulary(
+        language,
+        tuple(entities[:MAX_ENTITIES]),
+        tuple(areas[:MAX_AREAS]),
+        tuple(floors[:MAX_FLOORS]),
+    )
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names without repetition and blanks, as many as the server takes."""
+    stripped = (name.strip() for name in names)
+    return tuple(dict.fromkeys(name for name in stripped if name))[:MAX_NAMES]
+
+
+def _area_id(hass: HomeAssistant, entry: er.RegistryEntry | None) -> str | None:
+    """Return an entity's area, its own or its device's."""
+    if entry is None or entry.area_id is not None or entry.device_id is None:
+        return entry.area_id if entry is not None else None
+    if (device := dr.async_get(hass).async_get(entry.device_id)) is None:
+        return None
+    # Since 2026.9 a device may inherit its area from its parent.
+    inherited: Callable[..., str | None] | None
+    inherited = getattr(dr, "async_get_effective_area_id", None)
+    return inherited(hass, device) if inherited else device.area_id
+
+
+class VocabularySync:
+    """Sends the vocabulary when it changes and when the server lost it."""
+
+    def __init__(
+        self, hass: HomeAssistant, entry: ConfigEntry, client: Client, language: str
+    ) -> None:
+        """Keep where to send; nothing is sent before `async_start`."""
+        self._hass = hass
+        self._entry = entry
+        self._client = client
+        self._language = language
+        self._sent: Vocabulary | None = None
+        self._sender = Debouncer(
+            hass,
+            _LOGGER,
+            cooldown=QUIET_S,
+            immediate=False,
+            function=self._async_send,
+            background=True,
+        )
+
+    @callback
+    def async_start(self) -> None:
+        """Send once Home Assistant has started, and after every change."""
+        hass = self._hass
+        for unsubscribe in (
+            hass.bus.async_listen(ar.EVENT_AREA_REGISTRY_UPDATED, self._changed),
+            hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._changed),
+            hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._changed),
+            hass.bus.async_listen(fr.EVENT_FLOOR_REGISTRY_UPDATED, self._changed),
+            hass.bus.async_listen(
+                EVENT_STATE_CHANGED, self._changed, event_filter=_came_or_went
+            ),
+            async_listen_entity_updates(hass, ASSISTANT, self._changed),
+            async_at_started(hass, self._started),
+            self._sender.async_shutdown,
+        ):
+            self._entry.async_on_unload(unsubscribe)
+
+    @callback
+    def async_server_has(self, version: str | None) -> None:
+        """Take the version that the server says it has; None: it has none."""
+        if version is None:
+            self._sent = None
+        if self._sent is None and self._hass.is_running:
+            self._sender.async_schedule_call()
+
+    @callback
+    def _started(self, hass: HomeAssistant) -> None:
+        """Send what there is now."""
+        self._sender.async_schedule_call()
+
+    @callback
+    def _changed(self, _event: object = None) -> None:
+        """Send soon: changes come in bursts."""
+        if self._hass.is_running:
+            self._sender.async_schedule_call()
+
+    async def _async_send(self) -> None:
+        """Send the vocabulary if it is not what the server has."""
+        vocabulary = async_build(self._hass, self._language)
+        if vocabulary == self._sent:
+            return
+        try:
+            report = await self._client.put_vocabulary(vocabulary)
+        except EarshotError as err:
+            # The next look at the server, or the next change, tries again.
+            self._sent = None
+            _LOGGER.debug("The server did not take the vocabulary: %s", err)
+            return
+        self._sent = vocabulary
+        _LOGGER.debug(
+            "The server knows %d sentences of %d words", report.sentences, report.words
+        )
+
+
+@callback
+def _came_or_went(data: EventStateChangedData) -> bool:
+    """Tell whether a state was added or removed."""
+    return data["old_state"] is None or data["new_state"] is None
