@@ -20,15 +20,31 @@ PARALLEL_UPDATES = 0
 
 TRANSLATED = frozenset(
     {
+        "alarm_clock",
         "baby_cry",
         "bark",
-        "car_alarm",
         "car_horn",
+        "clapping",
         "co",
+        "cough",
+        "fire_crackling",
+        "fireworks",
+        "footsteps",
         "glass_break",
+        "knock",
+        "laugh",
+        "meow",
+        "rain",
+        "scream",
         "siren",
         "smoke",
+        "sneeze",
+        "snore",
         "speaking",
+        "thunder",
+        "toilet_flush",
+        "vacuum_cleaner",
+        "washing_machine",
     }
 )
 """Labels with a translated name; others carry the server's."""
