@@ -1,0 +1,266 @@
+"""Where utterances begin and end, with given probabilities and with real speech."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+import os
+from pathlib import Path
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+import soundfile
+
+from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.audio.vad import SileroVoice
+from model_server.listen.endpoint import (
+    Endpointer,
+    EndpointEvent,
+    EndpointSettings,
+    SpeechStart,
+    Utterance,
+)
+from tests.server.voices import say, silence
+
+CHUNK = 160
+PER_SECOND = SAMPLE_RATE // CHUNK
+DATA = Path(
+    os.environ.get("EARSHOT_DATA", Path(__file__).parents[2] / "../shared/data")
+)
+
+
+class LoudIsSpeech:
+    """A voice activity whose probability is written in the samples, in per mille."""
+
+    chunk = CHUNK
+
+    resets = 0
+
+    def __call__(self, pcm: Pcm) -> float:
+        assert pcm.size == CHUNK
+        return float(pcm[0]) / 1000
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def script(*parts: tuple[float, float]) -> Pcm:
+    """Audio of (seconds, probability) parts."""
+    return np.concatenate(
+        [
+            np.full(round(seconds * SAMPLE_RATE), round(1000 * score), np.int16)
+            for seconds, score in parts
+        ]
+    )
+
+
+def run(pcm: Pcm, **changes: float) -> list[EndpointEvent]:
+    """All events of a scripted stream."""
+    endpointer = Endpointer(LoudIsSpeech(), replace(EndpointSettings(), **changes))
+    return endpointer.push(pcm) + endpointer.finish()
+
+
+def spans(events: list[EndpointEvent]) -> list[tuple[float, float]]:
+    """Start and end of each utterance in seconds."""
+    return [
+        (event.start / SAMPLE_RATE, event.end / SAMPLE_RATE)
+        for event in events
+        if isinstance(event, Utterance)
+    ]
+
+
+def test_speech_between_pauses_is_one_utterance_with_its_margins() -> None:
+    events = run(script((2, 0), (1, 0.9), (2, 0)))
+
+    assert events[0] == SpeechStart(2 * SAMPLE_RATE)
+    assert spans(events) == [(2, 3)]
+    utterance = events[1]
+    assert isinstance(utterance, Utterance)
+    before = utterance.pcm[: SAMPLE_RATE // 2]
+    assert utterance.pcm.size == round(1.75 * SAMPLE_RATE)
+    assert before.max() == 0
+    assert utterance.pcm[SAMPLE_RATE // 2] == 900
+
+
+def test_an_utterance_is_given_out_as_soon_as_the_pause_is_long_enough() -> None:
+    endpointer = Endpointer(LoudIsSpeech())
+
+    endpointer.push(script((1, 0), (1, 0.9), (0.59, 0)))
+    assert [type(event) for event in endpointer.push(script((0.01, 0)))] == [Utterance]
+
+
+def test_gaps_between_words_do_not_cut() -> None:
+    assert spans(run(script((1, 0), (0.5, 0.9), (0.5, 0), (0.5, 0.9), (1, 0)))) == [
+        (1, 2.5)
+    ]
+
+
+def test_a_longer_pause_does() -> None:
+    assert spans(run(script((1, 0), (0.5, 0.9), (0.7, 0), (0.5, 0.9), (1, 0)))) == [
+        (1, 1.5),
+        (2.2, 2.7),
+    ]
+
+
+def test_a_click_is_no_speech_and_is_never_announced() -> None:
+    assert run(script((1, 0), (0.2, 0.9), (1, 0))) == []
+
+
+def test_a_hesitant_score_keeps_speech_going_but_does_not_begin_it() -> None:
+    assert run(script((1, 0), (1, 0.4), (1, 0))) == []
+    assert spans(run(script((1, 0), (0.5, 0.9), (1, 0.4), (1, 0)))) == [(1, 2.5)]
+
+
+def test_speech_at_the_very_start_has_what_margin_there_is() -> None:
+    events = run(script((0.1, 0), (1, 0.9), (1, 0)))
+
+    assert spans(events) == [(0.1, 1.1)]
+    assert isinstance(events[1], Utterance)
+    assert events[1].pcm.size == round(1.35 * SAMPLE_RATE)
+
+
+def test_the_end_of_the_stream_ends_the_utterance() -> None:
+    assert spans(run(script((1, 0), (1, 0.9)))) == [(1, 2)]
+
+
+def test_a_sermon_is_cut_at_the_limit_once_and_listening_goes_on_after_it() -> None:
+    events = run(
+        script((1, 0), (9, 0.9), (1, 0), (1, 0.9), (1, 0)), max_utterance_s=3.0
+    )
+
+    assert [type(event) for event in events] == [SpeechStart, Utterance] * 2
+    long, short = (event for event in events if isinstance(event, Utterance))
+    assert long.too_long
+    assert long.pcm.size == 0
+    assert (long.end - long.start) / SAMPLE_RATE == pytest.approx(3, abs=0.02)
+    assert not short.too_long
+    assert (short.start, short.end) == (11 * SAMPLE_RATE, 12 * SAMPLE_RATE)
+
+
+def test_the_pause_after_an_utterance_does_not_count_against_the_limit() -> None:
+    events = run(script((1, 0), (2.9, 0.9), (1, 0)), max_utterance_s=3.0)
+
+    assert [event.too_long for event in events if isinstance(event, Utterance)] == [
+        False
+    ]
+
+
+def test_lost_samples_end_the_utterance_and_move_what_follows() -> None:
+    vad = LoudIsSpeech()
+    endpointer = Endpointer(vad)
+    events = endpointer.push(script((1, 0), (1, 0.9)))
+    events += endpointer.skip(10 * SAMPLE_RATE)
+    events += endpointer.push(script((1, 0), (1, 0.9), (1, 0)))
+
+    assert spans(events) == [(1, 2), (13, 14)]
+    assert vad.resets == 1
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.integers(1, 90), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])),
+        min_size=1,
+        max_size=12,
+    ),
+    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=30),
+)
+def test_for_any_scores_and_any_cut_the_events_are_the_same_and_in_order(
+    parts: list[tuple[int, float]], sizes: list[int]
+) -> None:
+    pcm = script(*((count / PER_SECOND, score) for count, score in parts))
+    whole = run(pcm, max_utterance_s=2.0)
+    endpointer = Endpointer(
+        LoudIsSpeech(), replace(EndpointSettings(), max_utterance_s=2.0)
+    )
+    pieces: list[EndpointEvent] = []
+    position = 0
+    while position < pcm.size:
+        size = sizes[position % len(sizes)]
+        pieces += endpointer.push(pcm[position : position + size])
+        position += size
+    pieces += endpointer.finish()
+
+    assert [repr(event) for event in pieces] == [repr(event) for event in whole]
+    assert [type(event) for event in whole] == [SpeechStart, Utterance] * (
+        len(whole) // 2
+    )
+    previous = 0
+    for start, utterance in zip(whole[::2], whole[1::2], strict=True):
+        assert isinstance(utterance, Utterance)
+        assert previous <= start.start == utterance.start < utterance.end <= pcm.size
+        assert utterance.pcm.size <= (2.0 + 0.75) * SAMPLE_RATE + 2 * CHUNK
+        previous = utterance.end
+
+
+@cache
+def spoken_stream() -> Pcm:
+    """Two sentences of two voices in a little noise, with silence around."""
+    pcm = np.concatenate(
+        [
+            silence(1),
+            say("turn on the kitchen lights"),
+            silence(1.5),
+            say("what is the temperature", "en-gb"),
+            silence(1.5),
+        ]
+    )
+    noise = np.random.default_rng(1).normal(0, 60, pcm.size)
+    return np.asarray(np.clip(pcm + noise, -32768, 32767), np.int16)
+
+
+def spoken_events(sizes: list[int]) -> list[EndpointEvent]:
+    """Events of the spoken stream, cut into pieces of these sizes by turns."""
+    endpointer = Endpointer(SileroVoice())
+    pcm = spoken_stream()
+    events: list[EndpointEvent] = []
+    position = turn = 0
+    while position < pcm.size:
+        size = sizes[turn % len(sizes)]
+        events += endpointer.push(pcm[position : position + size])
+        position += size
+        turn += 1
+    return events + endpointer.finish()
+
+
+def test_two_spoken_sentences_are_two_utterances_where_they_were_spoken() -> None:
+    first = say("turn on the kitchen lights").size / SAMPLE_RATE
+    second = say("what is the temperature", "en-gb").size / SAMPLE_RATE
+
+    found = spans(spoken_events([16_000]))
+
+    assert len(found) == 2
+    assert found[0] == (
+        pytest.approx(1, abs=0.2),
+        pytest.approx(1 + first, abs=0.35),
+    )
+    assert found[1] == (
+        pytest.approx(2.5 + first, abs=0.2),
+        pytest.approx(2.5 + first + second, abs=0.35),
+    )
+
+
+@settings(max_examples=4, deadline=None)
+@given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=9))
+def test_real_speech_cut_anywhere_gives_the_same_utterances(sizes: list[int]) -> None:
+    sizes = [max(size, 50) for size in sizes]
+
+    def fingerprint(events: list[EndpointEvent]) -> list[tuple[int, int, bytes]]:
+        return [
+            (event.start, event.end, event.pcm.tobytes())
+            for event in events
+            if isinstance(event, Utterance)
+        ]
+
+    assert fingerprint(spoken_events(sizes)) == fingerprint(spoken_events([10**9]))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not here")
+def test_every_recorded_command_is_exactly_one_utterance() -> None:
+    recordings = sorted((DATA / "speech_real_en").glob("*.flac"))
+    assert recordings
+    for path in recordings:
+        audio, _ = soundfile.read(path, dtype="int16")
+        endpointer = Endpointer(SileroVoice())
+        events = endpointer.push(np.concatenate([audio, silence(1)]))
+        assert [type(event) for event in events] == [SpeechStart, Utterance], path.name
