@@ -32,6 +32,7 @@ from model_server.engines.base import (
     SpeechRecognizer,
     VocabularyReport,
 )
+from model_server.monitor import rhythm
 from model_server.settings import Settings
 from model_server.store import installation_id
 
@@ -83,7 +84,13 @@ class Service:
         self.clock = clock or Clock()
         self.metrics = Metrics()
         self.token = TokenFile(settings.data_dir)
-        self.catalogue: dict[str, SoundLabel] = load_catalogue()
+        scored = classifier.labels if classifier else ()
+        self.catalogue: dict[str, SoundLabel] = {
+            slug: label
+            for slug, label in load_catalogue().items()
+            if label.source == "rhythm" or slug in scored
+        }
+        """The labels that this server can report; alarms need no classifier."""
         self.sessions: set[Session] = set()
         self.stopping = False
         self._id = installation_id(settings.data_dir)
@@ -109,27 +116,27 @@ class Service:
 
     def info(self) -> Info:
         """What this server is and can do now."""
-        speech = sounds = None
+        speech = None
         if self.recognizer is not None:
             speech = SpeechCapability(
                 engine=engine_message(self.recognizer.info),
                 languages=list(self.recognizer.languages),
                 vocabulary=self._vocabulary,
             )
-        if self.classifier is not None:
-            sounds = SoundCapability(
-                engine=engine_message(self.classifier.info),
-                labels=[
-                    Label(
-                        slug=label.slug,
-                        name=label.name,
-                        group=label.group,
-                        device_class=label.device_class,
-                        default=label.default,
-                    )
-                    for label in self.catalogue.values()
-                ],
-            )
+        author = self.classifier.info if self.classifier else rhythm.ENGINE
+        sounds = SoundCapability(
+            engine=engine_message(author),
+            labels=[
+                Label(
+                    slug=label.slug,
+                    name=label.name,
+                    group=label.group,
+                    device_class=label.device_class,
+                    default=label.default,
+                )
+                for label in self.catalogue.values()
+            ],
+        )
         return Info(
             id=self._id,
             version=__version__,

@@ -166,8 +166,6 @@ class Session:
         """The labels that a stream reports."""
         if "sounds" not in start.tasks:
             return []
-        if self._service.classifier is None:
-            raise StreamError("unsupported_task", "This server has no sound engine.")
         catalogue = self._service.catalogue
         if start.labels is None:
             return [label for label in catalogue.values() if label.default]
