@@ -146,7 +146,7 @@ def serve(
     # failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server.serve_forever()
+    server.run()
 
 
 @app.command()

@@ -30,7 +30,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class EarshotServer(uvicorn.Server):
-    """Serves one application on one socket; see `run`."""
+    """Serves one application on one socket."""
 
     def __init__(
         self, app: FastAPI, listener: socket.socket, ready: Callable[[str], None]
@@ -63,9 +63,9 @@ class EarshotServer(uvicorn.Server):
         # Now rather than when serving: a bad certificate ends the start.
         self.config.load()
 
-    def serve_forever(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
-        self.run(sockets=[self._listener])
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the socket given at the start until SIGINT or SIGTERM."""
+        await super().serve([self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then announce and report the address."""

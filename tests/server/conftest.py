@@ -1,0 +1,52 @@
+"""Real engines, loaded once, and a real server around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_server.engines.base import SoundClassifier, SpeechRecognizer
+from model_server.engines.embedded.sounds import EmbeddedClassifier
+from model_server.engines.embedded.speech import EmbeddedRecognizer
+from tests.server.client import House, running
+
+
+@pytest.fixture(scope="session")
+def recognizer(tmp_path_factory: pytest.TempPathFactory) -> SpeechRecognizer:
+    """The embedded speech engine."""
+    return EmbeddedRecognizer(tmp_path_factory.mktemp("grammars"))
+
+
+@pytest.fixture(scope="session")
+def classifier() -> SoundClassifier:
+    """The embedded sound engine."""
+    return EmbeddedClassifier()
+
+
+@pytest.fixture
+def serve(
+    tmp_path: Path, recognizer: SpeechRecognizer, classifier: SoundClassifier
+) -> Callable[..., AbstractAsyncContextManager[House]]:
+    """Start a server with the real engines unless others are given."""
+
+    @asynccontextmanager
+    async def start(**options: Any) -> AsyncGenerator[House]:
+        engines = {"recognizer": recognizer, "classifier": classifier}
+        async with running(tmp_path / "data", **(engines | options)) as house:
+            yield house
+
+    return start
+
+
+@pytest.fixture
+async def house(
+    serve: Callable[..., AbstractAsyncContextManager[House]],
+) -> AsyncGenerator[House]:
+    """A running server that knows a kitchen and an office."""
+    async with serve() as started:
+        await started.furnish()
+        yield started
