@@ -68,7 +68,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         async with running_house(say, source) as house:
             status.stop()
             names = {slug: device.name for slug, device in house.devices.items()}
-            names |= {entity: entity for entity in house.entities.values()}
+            names |= {e: e for e in (*house.entities.values(), *house.sensors.values())}
             timeline = Timeline(console, house.microphone, names)
             if options.microphone:
                 _invite(house, console)

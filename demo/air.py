@@ -142,4 +142,7 @@ async def on_air(air: Air) -> AsyncIterator[str]:
         port = runner.addresses[0][1]
         yield f"http://127.0.0.1:{port}/microphone.au"
     finally:
+        # An endless answer would keep the server from ending.
+        await site.stop()
+        air.hang_up()
         await runner.cleanup()

@@ -153,31 +153,36 @@ async def add_microphone(
     )
 
 
-async def earshot_entities(client: HomeClient) -> dict[str, str]:
-    """Return the microphone's entities: by label, and that of its events as `event`.
+async def earshot_entities(
+    client: HomeClient,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return Earshot's entities by platform, and its binary sensors by label.
 
     Waits until they are available, which is when the microphone hears.
     """
-    async with asyncio.timeout(_APPEARS_S):
-        while True:
-            found = {
-                _key(registered): registered["entity_id"]
-                for registered in await client.call("config/entity_registry/list")
-                if registered["platform"] == "earshot"
-            }
-            if "event" in found:
-                break
-            await asyncio.sleep(0.1)
-    await entities_appear(client, [found["event"]])
+    try:
+        async with asyncio.timeout(_APPEARS_S):
+            while "event" not in (found := await _registered(client))[0]:
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise HomeError("Earshot's microphone has no entities: see its log") from None
+    await entities_appear(client, [found[0]["event"], *found[1].values()])
     return found
 
 
-def _key(registered: Json) -> str:
-    """Name an entity by its label, or by its platform where it has none."""
-    platform = str(registered["entity_id"]).partition(".")[0]
-    if platform == "binary_sensor":
-        return str(registered["unique_id"]).partition("_")[2]
-    return platform
+async def _registered(client: HomeClient) -> tuple[dict[str, str], dict[str, str]]:
+    entities: dict[str, str] = {}
+    sensors: dict[str, str] = {}
+    for registered in await client.call("config/entity_registry/list"):
+        if registered["platform"] != "earshot":
+            continue
+        entity = str(registered["entity_id"])
+        platform = entity.partition(".")[0]
+        if platform == "binary_sensor":
+            sensors[str(registered["unique_id"]).partition("_")[2]] = entity
+        else:
+            entities[platform] = entity
+    return entities, sensors
 
 
 async def add_alert(client: HomeClient, label: str, sensor: str, siren: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from demo import audio, home
@@ -12,7 +12,7 @@ from demo.air import Air, on_air
 from demo.client import HomeClient
 from demo.devices import Device
 from demo.journal import Journal, MessageObserver, observe_states
-from demo.outcome import BASE
+from demo.outcome import BASE, Outcome, Trace, traces
 from demo.processes import StartError
 from demo.scenes import ALERTS, KITCHEN_LIGHTS, MICROPHONE, OFFICE_LIGHTS, SIREN
 from demo.stack import Stack, running_stack
@@ -27,8 +27,9 @@ _CONNECT_S = 10.0
 class House:
     """A running house: `url` is what its microphone opens, `microphone` its slug.
 
-    `entities` gives the entity of each device and, once the house has ears, of
-    each label's binary sensor and, as `event`, of the microphone's sounds.
+    `entities` gives the entity of each device and, once the house has ears, that
+    of the microphone's events as `event` and of speech-to-text as `stt`;
+    `sensors` the binary sensor of each label.
     """
 
     stack: Stack
@@ -40,6 +41,11 @@ class House:
     url: str
     entities: dict[str, str]
     microphone: str = MICROPHONE
+    sensors: dict[str, str] = field(default_factory=dict)
+
+    def traces(self, outcome: Outcome) -> list[Trace]:
+        """List all that an outcome leaves behind in this house."""
+        return traces(outcome, self.microphone, self.entities, self.sensors)
 
 
 @contextlib.asynccontextmanager
@@ -126,11 +132,11 @@ async def give_ears(house: House, say: Callable[[str], None] = lambda _: None) -
     )
     say("Earshot is set up with the model server")
     await home.add_microphone(client, entry, "Kitchen", house.url, "Kitchen")
-    heard = await home.earshot_entities(client)
+    entities, sensors = await home.earshot_entities(client)
     for label in ALERTS:
-        await home.add_alert(client, label, heard[label], house.entities[SIREN])
+        await home.add_alert(client, label, sensors[label], house.entities[SIREN])
     say("the kitchen's microphone listens; smoke and CO will start the siren")
-    return replace(house, entities=house.entities | heard)
+    return replace(house, entities=house.entities | entities, sensors=sensors)
 
 
 @contextlib.asynccontextmanager

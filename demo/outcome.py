@@ -92,11 +92,16 @@ def observed(entries: Iterable[Entry], microphone: str) -> Outcome:
     return Outcome(tuple(intents), tuple(sounds), tuple(commands))
 
 
-def traces(outcome: Outcome, microphone: str, entities: dict[str, str]) -> list[Trace]:
+def traces(
+    outcome: Outcome,
+    microphone: str,
+    entities: dict[str, str],
+    sensors: dict[str, str],
+) -> list[Trace]:
     """List all that an outcome leaves behind, on topics, in entities and by devices.
 
-    `entities` gives the entity of each device and of each label's binary sensor,
-    and that of the microphone's events as `event`.
+    `entities` gives the entity of each device and that of the microphone's
+    events as `event`; `sensors` the binary sensor of each label.
     """
     found: list[Trace] = []
     for intent in outcome.intents:
@@ -110,7 +115,7 @@ def traces(outcome: Outcome, microphone: str, entities: dict[str, str]) -> list[
             Trace("message", f"{BASE}/{microphone}/sound", label),
             Trace("message", f"{BASE}/{microphone}/sound/{label}", "ON"),
             Trace("state", entities["event"], label),
-            Trace("state", entities[label], "on"),
+            Trace("state", sensors[label], "on"),
         ]
     for device, value in outcome.commands:
         found += [

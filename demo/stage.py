@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from demo.devices import Act
 from demo.journal import Entry, Message
-from demo.outcome import BASE, Outcome, Trace, missing, observed, traces
+from demo.outcome import BASE, Outcome, Trace, missing, observed
 from demo.scenes import SIREN, Scene
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def play(
     one for a moment longer, so that what must not happen gets its chance to.
     `playing` is told the start, the seconds and the reference of the sound.
     """
-    wanted = traces(scene.expected, house.microphone, house.entities)
+    wanted = house.traces(scene.expected)
     began = time.time()
     playback = house.air.play(scene.audio)
     playing(playback.start, playback.end - playback.start, reference(scene, playback))

@@ -1,0 +1,61 @@
+"""One house for the whole session: real broker, server and Home Assistant, and real sound."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from demo.house import House, furnished_house, running_house
+from demo.scenes import Scene
+from demo.stack import ROOT
+from demo.stage import Played, play, settle
+
+Stage = Callable[[Scene], Awaitable[Played]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the browser test's pictures be kept."""
+    parser.addoption(
+        "--screenshots",
+        default=os.environ.get("EARSHOT_SCREENSHOTS"),
+        help="folder to save the browser test's pictures in",
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def house() -> AsyncIterator[House]:
+    """A house whose kitchen microphone listens."""
+    async with running_house() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def deaf_house() -> AsyncIterator[House]:
+    """A furnished house in which Earshot is not set up yet."""
+    async with furnished_house() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stage(house: House) -> Stage:
+    """Play a scene in the house and let its sounds end."""
+
+    async def perform(scene: Scene) -> Played:
+        played = await play(house, scene)
+        assert await settle(house, played), f"a sound of {scene.title} stays on"
+        return played
+
+    return perform
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of real recordings; without it these tests do not apply."""
+    folder = Path(os.environ.get("EARSHOT_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no recordings here: EARSHOT_DATA names their folder")
+    return folder
