@@ -15,6 +15,8 @@ MAX_TEXT_BYTES = 64 << 10
 DRIFT = 1.05
 """A microphone's crystal may run ahead of ours for ever; 5 % is beyond any."""
 JITTER_S = 1.0
+TYPES = ["start", "end"]
+"""A list: what a client sends as its type may have no hash."""
 
 _CLIENT_MESSAGE: TypeAdapter[Start | End] = TypeAdapter(ClientMessage)
 
@@ -39,7 +41,7 @@ def parse_text(text: str) -> Start | End:
         raise StreamError(
             "bad_message", "Send JSON in text frames, and PCM in binary frames."
         ) from None
-    if not isinstance(content, dict) or content.get("type") not in {"start", "end"}:
+    if not isinstance(content, dict) or content.get("type") not in TYPES:
         raise StreamError(
             "bad_message", 'Send an object with "type": "start" or "type": "end".'
         )
