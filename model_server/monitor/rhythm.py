@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import itertools
 from typing import Literal
 
 from model_server.audio import SAMPLE_RATE
@@ -23,7 +24,8 @@ THRESHOLD = 0.5
 """What the score of a match, 0 to 1, is never below."""
 
 _SAME_LEVEL_DB = 6.0
-_SAME_HZ = 25.0
+_SAME_HZ = 14.0
+_STRAY_DB = 10.0
 _KEPT = 16 * SAMPLE_RATE
 
 
@@ -33,7 +35,9 @@ class Pattern:
 
     `step` is from beep to beep within a group, `leap` from the last beep of a
     group to the first of the next, `steady` by how much the steps of one sounder
-    may differ, `stray` how long other tones of its level may sound in between.
+    may differ and `even` by how much its beeps, `stray` how long other tones of its level may sound in between,
+    `join` how short a dip within a beep is a room's doing, `rise_db` the step of
+    level that begins or ends a beep.
     After `slow_after` seconds the groups may come so rarely that the event is
     held for `slow_hold` instead of `hold`.
     """
@@ -44,8 +48,10 @@ class Pattern:
     step: tuple[float, float]
     leap: tuple[float, float]
     steady: float
+    even: float
     stray: float
-    ripple: float
+    join: float
+    rise_db: float
     hold: float
     slow_after: float
     slow_hold: float
@@ -58,11 +64,13 @@ T3 = Pattern(
     step=(0.86, 1.15),
     leap=(1.72, 2.3),
     steady=0.09,
+    even=0.25,
     stray=0.12,
-    ripple=3.0,
-    hold=9.0,
+    join=0.12,
+    rise_db=12.0,
+    hold=13.0,
     slow_after=float("inf"),
-    slow_hold=9.0,
+    slow_hold=13.0,
 )
 T4 = Pattern(
     label="co",
@@ -71,8 +79,10 @@ T4 = Pattern(
     step=(0.15, 0.25),
     leap=(4.5, 5.75),
     steady=0.045,
+    even=0.07,
     stray=0.12,
-    ripple=5.5,
+    join=0.03,
+    rise_db=5.0,
     hold=13.0,
     slow_after=200.0,
     slow_hold=75.0,
@@ -112,7 +122,7 @@ class RhythmRecognizer:
     def __init__(self, patterns: Sequence[Pattern] = (T3, T4)) -> None:
         """Listen for these patterns from sample 0 on."""
         self._patterns = tuple(patterns)
-        self._tracker = ToneTracker()
+        self._tracker = ToneTracker([one.rise_db for one in self._patterns])
         self._pulses: list[deque[Pulse]] = [
             deque() for _ in range(self._tracker.channels)
         ]
@@ -128,8 +138,8 @@ class RhythmRecognizer:
             pulses.append(pulse)
             while pulses[0].off < pulse.off - _KEPT:
                 pulses.popleft()
-            for pattern in self._patterns:
-                self._follow(pattern, pulses, changes)
+            pattern = self._patterns[channel // self._tracker.bands]
+            self._follow(pattern, pulses, changes)
         self._heard += len(pcm)
         # The tracker is at most a block behind the stream: what it may still report
         # must not come after an end that was given too early.
@@ -193,69 +203,122 @@ def _walk_back(
     pattern: Pattern, pulses: Sequence[Pulse], place: int, beeps: int
 ) -> Match | None:
     """Match so many beeps backwards from the newest, taken as beep `place` of its group."""
-    newest = pulses[-1]
-    fitting = [pulse for pulse in pulses if _alike(pattern, pulse, newest)]
-    if not fitting or fitting[-1] is not newest:
+    whole = _joined(pattern, pulses)
+    fitting = [pulse for pulse in whole if _alike(pattern, pulse, whole[-1])]
+    if not fitting or fitting[-1] is not whole[-1]:
         return None
-    found = [newest]
-    steps: list[float] = []
-    low = high = 0.0
-    skipped = missing = 0
-    for _ in range(beeps - 1):
-        bounds = pattern.leap if place == 0 else pattern.step
-        place = (place - 1) % pattern.beeps
-        low, high = low + bounds[0], high + bounds[1]
-        earlier = _between(fitting, found[-1].on, low, high)
-        if earlier is None:
-            skipped, missing = skipped + 1, missing + 1
-            if missing > 1:
-                return None
-            continue
-        if bounds is pattern.step and not skipped:
-            steps.append((found[-1].on - earlier.on) / SAMPLE_RATE)
-        found.append(earlier)
-        low = high = 0.0
-        skipped = 0
-    if skipped or (steps and max(steps) - min(steps) > pattern.steady):
+    found = _chain(pattern, fitting, whole[-1:], place, beeps - 1)
+    if found is None:
         return None
-    if _stray(pattern, pulses, found, place) > pattern.stray:
+    first = (place - beeps + 1) % pattern.beeps
+    if _stray(pattern, whole, found, quiet_before=first == 0) > pattern.stray:
         return None
-    spread = (max(steps) - min(steps)) / pattern.steady if steps else 0.0
-    score = 1 - 0.2 * missing - 0.2 * spread
-    return Match(found[-1].on, max(THRESHOLD, round(score, 3)))
+    missing = beeps - len(found)
+    spread = _spread(pattern, found) / pattern.steady
+    return Match(found[-1].on, round(1 - 0.2 * missing - 0.2 * spread, 3))
+
+
+def _chain(
+    pattern: Pattern,
+    fitting: Sequence[Pulse],
+    found: list[Pulse],
+    place: int,
+    left: int,
+    *,
+    spare: bool = True,
+) -> list[Pulse] | None:
+    """The beeps found, newest first, with `left` more before them; None if they are not there.
+
+    `place` is that of the last one found. With `spare` one may still be missing,
+    but not the first.
+    """
+    if left == 0:
+        lengths = [beep.off - beep.on for beep in found]
+        even = max(lengths) - min(lengths) <= pattern.even * SAMPLE_RATE
+        return found if even and _spread(pattern, found) <= pattern.steady else None
+    bounds = pattern.leap if place == 0 else pattern.step
+    before = (place - 1) % pattern.beeps
+    for earlier in _between(fitting, found[-1].on, *bounds):
+        longer = _chain(
+            pattern, fitting, [*found, earlier], before, left - 1, spare=spare
+        )
+        if longer is not None:
+            return longer
+    if not spare or left < 2:
+        return None
+    further = pattern.leap if before == 0 else pattern.step
+    low, high = bounds[0] + further[0], bounds[1] + further[1]
+    for earlier in _between(fitting, found[-1].on, low, high):
+        longer = _chain(
+            pattern,
+            fitting,
+            [*found, earlier],
+            (before - 1) % pattern.beeps,
+            left - 2,
+            spare=False,
+        )
+        if longer is not None:
+            return longer
+    return None
+
+
+def _spread(pattern: Pattern, found: Sequence[Pulse]) -> float:
+    """By how many seconds the steps from beep to beep within the groups differ."""
+    apart = [
+        (later.on - earlier.on) / SAMPLE_RATE
+        for later, earlier in itertools.pairwise(found)
+    ]
+    steps = [step for step in apart if step <= pattern.step[1]]
+    return max(steps) - min(steps) if steps else 0.0
+
+
+def _joined(pattern: Pattern, pulses: Sequence[Pulse]) -> list[Pulse]:
+    """The pulses, those that a short dip cut in two made whole."""
+    whole: list[Pulse] = []
+    for pulse in pulses:
+        last = whole[-1] if whole else None
+        if (
+            last is not None
+            and pulse.on - last.off <= pattern.join * SAMPLE_RATE
+            and abs(pulse.level - last.level) <= _SAME_LEVEL_DB
+            and abs(pulse.frequency - last.frequency) <= _SAME_HZ
+        ):
+            whole[-1] = replace(last, off=pulse.off, level=max(last.level, pulse.level))
+        else:
+            whole.append(pulse)
+    return whole
 
 
 def _alike(pattern: Pattern, pulse: Pulse, newest: Pulse) -> bool:
     seconds = (pulse.off - pulse.on) / SAMPLE_RATE
     return (
         pattern.length[0] <= seconds <= pattern.length[1]
-        and pulse.ripple <= pattern.ripple
         and abs(pulse.level - newest.level) <= _SAME_LEVEL_DB
         and abs(pulse.frequency - newest.frequency) <= _SAME_HZ
     )
 
 
-def _between(
-    fitting: Sequence[Pulse], on: int, low: float, high: float
-) -> Pulse | None:
-    """The pulse that began `low` to `high` seconds before, nearest to the middle."""
-    middle = on - (low + high) / 2 * SAMPLE_RATE
-    inside = [
+def _between(fitting: Sequence[Pulse], on: int, low: float, high: float) -> list[Pulse]:
+    """The pulses that began `low` to `high` seconds before, the latest first."""
+    return [
         pulse
-        for pulse in fitting
+        for pulse in reversed(fitting)
         if on - high * SAMPLE_RATE <= pulse.on <= on - low * SAMPLE_RATE
     ]
-    return min(inside, key=lambda pulse: abs(pulse.on - middle), default=None)
 
 
 def _stray(
-    pattern: Pattern, pulses: Sequence[Pulse], found: Sequence[Pulse], place: int
+    pattern: Pattern,
+    pulses: Sequence[Pulse],
+    found: Sequence[Pulse],
+    *,
+    quiet_before: bool,
 ) -> float:
     """Seconds of other tones, as loud, among the beeps and in the pause before the first."""
     begin = found[-1].on
-    if place == 0:
+    if quiet_before:
         begin -= round(0.7 * pattern.leap[0] * SAMPLE_RATE)
-    loud = found[0].level - _SAME_LEVEL_DB
+    loud = found[0].level - _STRAY_DB
     used = {id(pulse) for pulse in found}
     return (
         sum(

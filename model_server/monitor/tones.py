@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,42 +23,41 @@ _WIDTH = 4
 _NEIGHBOURS = 20
 _GUARD = 4
 _FLOOR_DB = -90.0
-_STEP_DB = 5.0
 _APPEAR_DB = 9.0
 _VANISH_DB = 5.0
 
 
 @dataclass(frozen=True)
 class Pulse:
-    """A tone that was on: samples since the stream began, Hz, dB.
-
-    `ripple` is the standard deviation of its level while it was on.
-    """
+    """A tone that was on: samples since the stream began, Hz, dB."""
 
     on: int
     off: int
     frequency: float
     level: float
-    ripple: float
 
 
 class ToneTracker:
-    """Finds pulses in overlapping narrow channels.
+    """Finds pulses in overlapping narrow channels, once for every step asked for.
 
-    A channel switches on when it rises by 5 dB from its last low and stands 9 dB
-    out of the spectrum around it, and off when it has fallen by 5 dB from its
-    last high: relative steps outlast both reverberation and changing noise.
+    A channel switches on when it rises by a step from its last low and stands
+    9 dB out of the spectrum around it, and off when it has fallen by a step from
+    its last high. Steps are relative, to outlast reverberation and changing
+    noise: a small one follows quick beeps, a large one ignores the fading that a
+    room makes of a long one.
     """
 
-    def __init__(self) -> None:
-        """Begin at sample 0."""
+    def __init__(self, steps_db: Sequence[float]) -> None:
+        """Begin at sample 0; channel `c` of step `s` is number `s * bands + c`."""
         centres = np.concatenate(
             [
                 np.arange(int(low / _BIN_HZ), int(high / _BIN_HZ) + 1, _WIDTH // 2)
                 for low, high in _RANGES_HZ
             ]
         )
-        self.channels = len(centres)
+        self.bands = len(centres)
+        self.channels = self.bands * len(steps_db)
+        self._step_db = np.repeat(np.asarray(steps_db, dtype=np.float64), self.bands)
         self._bins = centres[:, None] + np.arange(_WIDTH) - _WIDTH // 2
         offsets = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
         offsets = offsets[np.abs(offsets) > _GUARD]
@@ -70,7 +70,7 @@ class ToneTracker:
         self._on = np.zeros(self.channels, dtype=bool)
         self._extreme = np.full(self.channels, _FLOOR_DB)
         self._since = np.zeros(self.channels, dtype=np.int64)
-        self._sums = np.zeros((4, self.channels))
+        self._sums = np.zeros((3, self.channels))
 
     def push(self, pcm: Pcm) -> list[tuple[int, Pulse]]:
         """The (channel, pulse) pairs that these samples completed, in order of their end."""
@@ -96,14 +96,18 @@ class ToneTracker:
         around = _WIDTH * np.median(power[:, self._around], axis=2)
         out = level - 10 * np.log10(around + 10 ** (_FLOOR_DB / 10))
         centre = (inside * self._bins).sum(axis=2) / np.maximum(total, 1e-30)
+        copies = self.channels // self.bands
+        level, out = np.tile(level, copies), np.tile(out, copies)
+        total, centre = np.tile(total, copies), np.tile(centre, copies)
         for index in range(_BLOCK):
-            self._step(level[index], out[index], centre[index], done)
+            self._step(level[index], out[index], total[index], centre[index], done)
             self._frame += 1
 
     def _step(
         self,
         level: npt.NDArray[np.float64],
         out: npt.NDArray[np.float64],
+        power: npt.NDArray[np.float64],
         centre: npt.NDArray[np.float64],
         done: list[tuple[int, Pulse]],
     ) -> None:
@@ -111,12 +115,8 @@ class ToneTracker:
         self._extreme = np.where(
             on, np.maximum(self._extreme, level), np.minimum(self._extreme, level)
         )
-        ends = on & ((level < self._extreme - _STEP_DB) | (out < _VANISH_DB))
-        begins = ~on & (level > self._extreme + _STEP_DB) & (out > _APPEAR_DB)
-        stays = on & ~ends
-        self._sums[:, stays] += np.stack(
-            [np.ones_like(level), level, level**2, centre]
-        )[:, stays]
+        ends = on & ((level < self._extreme - self._step_db) | (out < _VANISH_DB))
+        begins = ~on & (level > self._extreme + self._step_db) & (out > _APPEAR_DB)
         if ends.any():
             done += [
                 (int(channel), self._pulse(channel)) for channel in np.flatnonzero(ends)
@@ -124,18 +124,15 @@ class ToneTracker:
         turned = ends | begins
         self._extreme[turned] = level[turned]
         self._on = on ^ turned
-        if begins.any():
-            self._since[begins] = self._frame
-            self._sums[:, begins] = np.stack(
-                [np.ones_like(level), level, level**2, centre]
-            )[:, begins]
+        self._since[begins] = self._frame
+        self._sums[:, begins] = 0
+        self._sums += np.stack([self._on, power * self._on, power * centre * self._on])
 
     def _pulse(self, channel: np.intp) -> Pulse:
-        _, level, square, centre = self._sums[:, channel] / self._sums[0, channel]
+        frames, power, weighted = self._sums[:, channel]
         return Pulse(
             on=int(self._since[channel]) * HOP + _FRAME // 2,
             off=self._frame * HOP + _FRAME // 2,
-            frequency=float(centre * _BIN_HZ),
-            level=float(level),
-            ripple=float(np.sqrt(max(0.0, square - level**2))),
+            frequency=float(weighted / power * _BIN_HZ),
+            level=float(10 * np.log10(power / frames)),
         )
