@@ -187,7 +187,9 @@ class Publisher:
     @callback
     def _check_mqtt(self) -> None:
         """Raise or clear the issue that there is no MQTT."""
-        if mqtt.mqtt_config_entry_enabled(self._hass):
+        if self._hass.config_entries.async_has_entries(
+            mqtt.DOMAIN, include_disabled=False, include_ignore=False
+        ):
             ir.async_delete_issue(self._hass, DOMAIN, ISSUE_MQTT_MISSING)
         else:
             ir.async_create_issue(

@@ -24,6 +24,8 @@ from .vocabulary import Vocabulary, VocabularyReport
 
 ANSWER_S = 10.0
 COMPILE_S = 60.0
+CLOSE_S = 2.0
+HEARTBEAT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Client:
                 socket = await self._session.ws_connect(
                     self._endpoint.url("/v1/stream"),
                     headers=self._headers,
-                    autoping=True,
-                    heartbeat=15,
+                    heartbeat=HEARTBEAT_S,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
                 )
         except (TimeoutError, aiohttp.ClientError) as err:
             raise _error(err) from err

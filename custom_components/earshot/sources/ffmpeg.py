@@ -1,7 +1,6 @@
 """PCM from anything ffmpeg opens: a network camera, a web radio, a file, a sound card."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 import re
@@ -11,7 +10,7 @@ from .base import BYTES_PER_SECOND, SourceError
 
 CHUNK_BYTES = BYTES_PER_SECOND // 10
 STALL_S = 15.0
-STDERR_LINES = 5
+TAIL_BYTES = 4096
 
 NETWORK_SCHEMES = frozenset(
     {"rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "tcp", "udp", "rtp", "srt"}
@@ -101,23 +100,21 @@ class FfmpegSource:
             )
         except OSError as err:
             raise SourceError(f"ffmpeg does not start ({err.strerror})") from err
-        complaints: deque[str] = deque(maxlen=STDERR_LINES)
         assert process.stdout is not None
         assert process.stderr is not None
-        drain = asyncio.create_task(_drain(process.stderr, complaints))
+        drain = asyncio.create_task(_drain(process.stderr))
         try:
             async for chunk in _whole_samples(process.stdout, self._stall_s):
                 yield chunk
             status = await process.wait()
-            await drain
+            complaint = await drain
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
             drain.cancel()
             await process.wait()
         if status != 0:
-            reason = complaints[-1] if complaints else f"status {status}"
-            raise SourceError(f"ffmpeg ended: {reason}")
+            raise SourceError(f"ffmpeg ended: {complaint or f'status {status}'}")
 
 
 async def _whole_samples(
@@ -140,18 +137,11 @@ async def _whole_samples(
             yield pcm[:even]
 
 
-async def _drain(stderr: asyncio.StreamReader, complaints: deque[str]) -> None:
-    """Keep the last complaints, so that ffmpeg never blocks on a full pipe."""
-    while line := await _line(stderr):
-        if text := line.decode(errors="replace").strip():
-            complaints.append(redact(text))
-
-
-async def _line(stderr: asyncio.StreamReader) -> bytes:
-    """Read one line, or what there is of one that is too long."""
-    try:
-        return await stderr.readuntil()
-    except asyncio.IncompleteReadError as err:
-        return err.partial
-    except asyncio.LimitOverrunError as err:
-        return await stderr.read(err.consumed)
+async def _drain(stderr: asyncio.StreamReader) -> str:
+    """Read to the end, so that ffmpeg never blocks on a full pipe; return the last line."""
+    tail = b"\n"
+    while read := await stderr.read(TAIL_BYTES):
+        tail = (tail + read)[-TAIL_BYTES:]
+    # What was cut off at its beginning may no longer look like an address.
+    lines = tail.decode(errors="replace").splitlines()[1:]
+    return redact(lines[-1].strip()) if lines else ""
