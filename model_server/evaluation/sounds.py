@@ -35,6 +35,14 @@ class Recall:
     names: list[str] = field(default_factory=list)
 
 
+def windows(samples: Audio, window: int) -> Audio:
+    """The windows of a clip that are not silent, (n, window), one every 0.5 s; at least one."""
+    padded = np.pad(samples, (0, max(0, window - samples.size)))
+    cut = np.lib.stride_tricks.sliding_window_view(padded, window)[:: SAMPLE_RATE // 2]
+    power = np.mean(cut**2, axis=1)
+    return np.ascontiguousarray(cut[power >= 0.01 * power.max()])
+
+
 def embed(clip: Audio, snr_db: float, seed: int) -> Audio:
     """A clip three seconds into a household's background, four seconds of which follow."""
     quiet = [synthesis.silence(LEAD_S), clip, synthesis.silence(TAIL_S)]

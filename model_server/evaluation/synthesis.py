@@ -191,16 +191,13 @@ def noise(
 ) -> Audio:
     """White, pink (falling 3 dB an octave) or brown (6 dB) noise of the given RMS, clipped to 1."""
     samples = round(seconds * RATE)
+    if not samples:
+        return silence(0)
     white = np.random.default_rng(seed).standard_normal(samples)
     exponent = {"white": 0.0, "pink": 0.5, "brown": 1.0}[colour]
-    spectrum = np.fft.rfft(white)
     # 20 Hz bounds the slope: below it no microphone hears and brown noise would be all of it.
-    frequencies = (
-        np.maximum(np.fft.rfftfreq(samples, 1 / RATE), 20.0)
-        if samples
-        else spectrum.real
-    )
-    wave = np.fft.irfft(spectrum / frequencies**exponent, samples) if samples else white
+    frequencies = np.maximum(np.fft.rfftfreq(samples, 1 / RATE), 20.0)
+    wave = np.fft.irfft(np.fft.rfft(white) / frequencies**exponent, samples)
     return _scaled(wave, rms)
 
 

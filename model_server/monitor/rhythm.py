@@ -80,7 +80,7 @@ T4 = Pattern(
     leap=(4.5, 5.75),
     steady=0.045,
     even=0.07,
-    stray=0.12,
+    stray=0.06,
     join=0.03,
     rise_db=5.0,
     hold=13.0,
@@ -248,6 +248,9 @@ def _chain(
         return None
     further = pattern.leap if before == 0 else pattern.step
     low, high = bounds[0] + further[0], bounds[1] + further[1]
+    # Beside a pause whose tolerance exceeds a step nobody can tell that one is missing.
+    if pattern.leap in (bounds, further) and low <= pattern.leap[1]:
+        return None
     for earlier in _between(fitting, found[-1].on, low, high):
         longer = _chain(
             pattern,

@@ -25,6 +25,9 @@ _GUARD = 4
 _FLOOR_DB = -90.0
 _APPEAR_DB = 9.0
 _VANISH_DB = 5.0
+# An echo may come back within a beep's pause, but not to near the beep's own level.
+_ECHO_DB = 8.0
+_FORGET_DB = 20.0 * HOP / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class ToneTracker:
         self._frame = 0
         self._on = np.zeros(self.channels, dtype=bool)
         self._extreme = np.full(self.channels, _FLOOR_DB)
+        self._peak = np.full(self.channels, _FLOOR_DB)
         self._since = np.zeros(self.channels, dtype=np.int64)
         self._sums = np.zeros((3, self.channels))
 
@@ -116,7 +120,14 @@ class ToneTracker:
             on, np.maximum(self._extreme, level), np.minimum(self._extreme, level)
         )
         ends = on & ((level < self._extreme - self._step_db) | (out < _VANISH_DB))
-        begins = ~on & (level > self._extreme + self._step_db) & (out > _APPEAR_DB)
+        self._peak -= _FORGET_DB
+        begins = (
+            ~on
+            & (level > self._extreme + self._step_db)
+            & (level > self._peak - _ECHO_DB)
+            & (out > _APPEAR_DB)
+        )
+        self._peak = np.where(on, np.maximum(self._peak, level), self._peak)
         if ends.any():
             done += [
                 (int(channel), self._pulse(channel)) for channel in np.flatnonzero(ends)
