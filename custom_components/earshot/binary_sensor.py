@@ -35,7 +35,6 @@ TRANSLATED = frozenset(
         "laugh",
         "meow",
         "rain",
-        "scream",
         "siren",
         "smoke",
         "sneeze",

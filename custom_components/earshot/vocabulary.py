@@ -9,7 +9,7 @@ from homeassistant.components.homeassistant.exposed_entities import (
 )
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED
-from homeassistant.core import EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import CoreState, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers import (
     area_registry as ar,
     device_registry as dr,
@@ -42,11 +42,13 @@ def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
                 entities.append(Entity(state.entity_id, state.domain, names, area))
     areas = [
         Place(area.id, _names([area.name, *sorted(area.aliases)]), area.floor_id)
-        for area in ar.async_get(hass).async_list_areas()
+        for area in sorted(ar.async_get(hass).async_list_areas(), key=lambda a: a.id)
     ]
     floors = [
         Place(floor.floor_id, _names([floor.name, *sorted(floor.aliases)]))
-        for floor in fr.async_get(hass).async_list_floors()
+        for floor in sorted(
+            fr.async_get(hass).async_list_floors(), key=lambda f: f.floor_id
+        )
     ]
     return Vocabulary(
         language,
@@ -118,7 +120,7 @@ class VocabularySync:
         """Take the version that the server says it has; None: it has none."""
         if version is None:
             self._sent = None
-        if self._sent is None and self._hass.is_running:
+        if self._sent is None and self._hass.state is CoreState.running:
             self._sender.async_schedule_call()
 
     @callback
@@ -129,7 +131,7 @@ class VocabularySync:
     @callback
     def _changed(self, _event: object = None) -> None:
         """Send soon: changes come in bursts."""
-        if self._hass.is_running:
+        if self._hass.state is CoreState.running:
             self._sender.async_schedule_call()
 
     async def _async_send(self) -> None:

@@ -36,6 +36,7 @@ assert custom_components.earshot
 
 MOSQUITTO = "/usr/sbin/mosquitto"
 
+
 @pytest.fixture(autouse=True)
 def _custom_integrations(enable_custom_integrations: None) -> None:
     """Let Home Assistant load this repository's integration."""
@@ -175,9 +176,7 @@ class Broker:
 
 
 @pytest.fixture
-async def broker(
-    tmp_path: Path, socket_enabled: None
-) -> AsyncGenerator[Broker]:
+async def broker(tmp_path: Path, socket_enabled: None) -> AsyncGenerator[Broker]:
     """A running Mosquitto."""
     broker = Broker(tmp_path)
     await broker.start()
@@ -267,4 +266,3 @@ async def mqtt_entry(
     for earshot in hass.config_entries.async_loaded_entries(DOMAIN):
         await hass.config_entries.async_unload(earshot.entry_id)
     await hass.config_entries.async_unload(entry.entry_id)
-

@@ -102,9 +102,7 @@ async def test_nobody_there(client: Client, fake: FakeServer) -> None:
             pass
 
 
-@pytest.mark.parametrize(
-    ("status", "error"), [(500, CannotConnect), (404, NotEarshot)]
-)
+@pytest.mark.parametrize(("status", "error"), [(500, CannotConnect), (404, NotEarshot)])
 async def test_a_server_with_trouble(
     client: Client, fake: FakeServer, status: int, error: type[Exception]
 ) -> None:
@@ -294,9 +292,7 @@ async def test_an_untrusted_certificate(
 ) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise aiohttp.ClientConnectorCertificateError(
-            aiohttp.client_reqrep.ConnectionKey(
-                "h", 1, True, True, None, None, None
-            ),
+            aiohttp.client_reqrep.ConnectionKey("h", 1, True, True, None, None, None),
             ssl.SSLCertVerificationError("self-signed"),
         )
 

@@ -124,9 +124,7 @@ async def test_no_answer_in_time(
 
 
 async def test_tls_where_there_is_none(hass: HomeAssistant, server: FakeServer) -> None:
-    flow = await fill(
-        hass, await begin(hass), server_data(server.port) | {"ssl": True}
-    )
+    flow = await fill(hass, await begin(hass), server_data(server.port) | {"ssl": True})
     assert flow["errors"] == {"base": "tls_failed"}
     flow = await fill(hass, flow, server_data(server.port))
     assert flow["type"] is FlowResultType.CREATE_ENTRY

@@ -36,7 +36,9 @@ def state(hass: HomeAssistant, entity_id: str) -> str:
     return found.state if found else "gone"
 
 
-async def hearing(hass: HomeAssistant, server: FakeServer, number: int = 1) -> FakeStream:
+async def hearing(
+    hass: HomeAssistant, server: FakeServer, number: int = 1
+) -> FakeStream:
     """Wait until the microphone hears."""
     stream = await server.stream(number)
     await wait_for(lambda: state(hass, SMOKE) == STATE_OFF)

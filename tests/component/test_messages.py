@@ -82,7 +82,10 @@ def test_a_transcript_is_read_and_its_times_become_utc() -> None:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (HEAD | {"type": "speech", "state": "end"}, Speech("1", NOON, "kitchen", "end")),
+        (
+            HEAD | {"type": "speech", "state": "end"},
+            Speech("1", NOON, "kitchen", "end"),
+        ),
         (
             {
                 "type": "level",

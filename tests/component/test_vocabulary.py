@@ -1,5 +1,6 @@
 """What may be said in the home reaches the server, and is kept up to date there."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +35,13 @@ def names(vocabulary: dict[str, Any]) -> set[str]:
 def pass_time(hass: HomeAssistant, seconds: float = 3) -> None:
     """Let quiet come."""
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))
+
+
+async def quiet(hass: HomeAssistant, seconds: float = 3) -> None:
+    """Let quiet come, and what follows from it."""
+    pass_time(hass, seconds)
+    await hass.async_block_till_done()
+    await asyncio.sleep(0.1)
 
 
 async def sent(hass: HomeAssistant, server: FakeServer, number: int) -> dict[str, Any]:
@@ -78,10 +86,12 @@ async def test_it_holds_names_aliases_areas_and_floors(
         hass.states.async_set(entity_id, "off", {"friendly_name": name})
         async_expose_entity(hass, "conversation", entity_id, name != "Hidden")
     vocabulary = async_build(hass, "en")
-    found = {entity.names: (entity.domain, entity.area) for entity in vocabulary.entities}
+    found = {
+        entity.names: (entity.domain, entity.area) for entity in vocabulary.entities
+    }
     assert found == {
         ("Lamp", "bulb"): ("light", area.id),
-        ("Spot",): ("light", hall.id),
+        ("Mock Title Spot",): ("light", hall.id),
         ("Bare",): ("switch", None),
     }
     assert [(place.names, place.floor) for place in vocabulary.areas] == [
@@ -134,12 +144,9 @@ async def test_what_is_known_is_not_sent_again(
     await sent(hass, server, 1)
     hass.states.async_set("light.unexposed", "off")
     async_expose_entity(hass, "conversation", "light.unexposed", False)
-    pass_time(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
-    pass_time(hass, POLL.total_seconds() + 1)
-    await hass.async_block_till_done(wait_background_tasks=True)
-    pass_time(hass, POLL.total_seconds() + 10)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await quiet(hass)
+    await quiet(hass, POLL.total_seconds() + 1)
+    await quiet(hass, POLL.total_seconds() + 10)
     assert len(server.vocabularies) == 1
 
 
@@ -158,8 +165,7 @@ async def test_a_server_that_refused_it_is_asked_again(
 ) -> None:
     server.vocabulary_status = 500
     entry = await set_up(hass, server)
-    pass_time(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await quiet(hass)
     assert server.vocabularies == []
     server.vocabulary_status = 200
     # It still has an older one.
@@ -174,8 +180,7 @@ async def test_it_waits_for_home_assistant_to_start(
     hass.set_state(CoreState.starting)
     await set_up(hass, server)
     ar.async_get(hass).async_create("Hall")
-    pass_time(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await quiet(hass)
     assert server.vocabularies == []
     hass.set_state(CoreState.running)
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
@@ -188,8 +193,7 @@ async def test_a_server_without_speech_gets_none(
 ) -> None:
     server.info["speech"] = None
     await set_up(hass, server)
-    pass_time(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await quiet(hass)
     assert server.vocabularies == []
 
 
