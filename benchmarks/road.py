@@ -21,7 +21,7 @@ from benchmarks.usage import session_usage
 from demo import audio
 from demo.house import House, furnished_house, give_ears
 from demo.scenes import KITCHEN_LIGHTS, Scene, alarm, switch
-from demo.stage import Played, play, settle
+from demo.stage import Played, perform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +78,9 @@ def alert(number: int) -> Scene:
     return Scene("T3", "", audio.smoke_alarm(), alarm("smoke"), "start")
 
 
-async def perform(house: House, scene: Scene) -> Played:
-    """Play a scene and let its sounds end."""
-    played = await play(house, scene)
-    await settle(house, played)
+async def act(house: House, scene: Scene) -> Played:
+    """Play a scene, let its sounds end, and say so."""
+    played = await perform(house, scene)
     wrong = "" if played.as_expected else f"  observed {played.observed}"
     print(f"  {scene.title} {scene.by}{wrong}", file=sys.stderr)
     return played
@@ -100,8 +99,8 @@ async def measure(commands: int, alarms: int, quiet_s: float) -> dict[str, Any]:
         house = await give_ears(deaf, say)
         await asyncio.sleep(10)
         listening = await cost(parts, quiet_s)
-        spoken = [await perform(house, command(n)) for n in range(commands)]
-        alarmed = [await perform(house, alert(n)) for n in range(alarms)]
+        spoken = [await act(house, command(n)) for n in range(commands)]
+        alarmed = [await act(house, alert(n)) for n in range(alarms)]
         return {
             "machine": machine(),
             "command_to_lamp": percentiles(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 from pathlib import Path
 import signal
 import sys
@@ -20,12 +21,15 @@ from demo.house import House, running_house
 from demo.microphone import own_microphone
 from demo.processes import StartError
 from demo.stack import ROOT
-from demo.stage import Played, play, settle
+from demo.stage import Played, perform
 from demo.timeline import Timeline, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_PICTURE_WIDTH = 116
+_PICTURED = (1, 2, 5, 7)
+"""Scenes of the picture: two commands, a smoke alarm, talk. All are in its table."""
 _RECORDINGS = ROOT.parent / "shared" / "data"
 
 
@@ -69,21 +73,22 @@ async def run(options: argparse.Namespace, console: Console) -> int:
             status.stop()
             names = {slug: device.name for slug, device in house.devices.items()}
             names |= {e: e for e in (*house.entities.values(), *house.sensors.values())}
-            timeline = Timeline(console, house.microphone, names)
+            timeline = Timeline([console], house.microphone, names)
             if options.microphone:
                 _invite(house, console)
-                async for entry in house.journal.follow(time.time()):
-                    timeline.tell(entry)
-            plays = [
-                await _perform(house, timeline, scene, number, len(acts))
-                for number, scene in enumerate(acts, 1)
-            ]
-            console.print()
-            console.print(summary(plays, house.microphone))
+                await _tell(house, timeline)
+            painter = Console(record=True, file=io.StringIO(), width=_PICTURE_WIDTH)
+            plays = []
+            for number, scene in enumerate(acts, 1):
+                pictured = number in _PICTURED
+                timeline.consoles = [console, painter] if pictured else [console]
+                timeline.scene(number, len(acts), scene.title, scene.by)
+                plays.append(await _perform(house, timeline, scene))
+            for shown in (console, painter):
+                shown.print()
+                shown.print(summary(plays, house.microphone))
             if options.picture:
-                console.save_svg(
-                    str(options.picture), title="scripts/demo", clear=False
-                )
+                painter.save_svg(str(options.picture), title="scripts/demo")
             if options.stay:
                 _invite(house, console)
                 await asyncio.Event().wait()
@@ -98,25 +103,21 @@ def _scenes(options: argparse.Namespace) -> list[scenes.Scene]:
     return acts
 
 
-async def _perform(
-    house: House, timeline: Timeline, scene: scenes.Scene, number: int, count: int
-) -> Played:
+async def _tell(house: House, timeline: Timeline) -> None:
+    """Tell of all that happens from now on."""
+    async for entry in house.journal.follow(time.time()):
+        timeline.tell(entry)
+
+
+async def _perform(house: House, timeline: Timeline, scene: scenes.Scene) -> Played:
     """Play one scene while the timeline tells of it."""
-    timeline.scene(number, count, scene.title, scene.by)
-
-    async def tell(start: float) -> None:
-        async for entry in house.journal.follow(start):
-            timeline.tell(entry)
-
-    telling = asyncio.create_task(tell(time.time()))
+    telling = asyncio.create_task(_tell(house, timeline))
     try:
-        played = await play(house, scene, timeline.playing)
-        await settle(house, played)
+        return await perform(house, scene, timeline.playing)
     finally:
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await telling
-    return played
 
 
 def _invite(house: House, console: Console) -> None:
@@ -139,7 +140,10 @@ async def _until_stopped(options: argparse.Namespace, console: Console) -> int:
 def main() -> None:
     """Run the demo and exit with 0 only if everything came as expected."""
     options = arguments()
-    console = Console(record=bool(options.picture), highlight=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Nobody's window bounds a log.
+        console = Console(highlight=False, width=_PICTURE_WIDTH)
     try:
         status = asyncio.run(_until_stopped(options, console))
     except (AudioError, HomeError, StartError) as error:

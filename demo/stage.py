@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from demo.outcome import BASE, Outcome, Trace, missing, observed
 from demo.scenes import SIREN, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from demo.air import Playback
     from demo.house import House
@@ -22,6 +22,7 @@ _RESULT_S = 12.0
 _QUIET_S = 4.0
 _SURPLUS_S = 1.0
 _RELEASE_S = 45.0
+_LAST_WORDS_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Played:
     entries: tuple[Entry, ...]
     observed: Outcome
     missing: tuple[Trace, ...]
+    stuck: tuple[str, ...] = ()
 
     @property
     def as_expected(self) -> bool:
-        """Tell whether exactly what was expected happened, everywhere it should."""
-        return self.observed == self.scene.expected and not self.missing
+        """Tell whether exactly what was expected happened, everywhere, and ended."""
+        return not (self.observed != self.scene.expected or self.missing or self.stuck)
 
     @property
     def reference(self) -> float:
@@ -102,15 +104,14 @@ async def play(
     )
 
 
-async def settle(house: House, played: Played) -> bool:
+async def settle(house: House, played: Played) -> tuple[str, ...]:
     """Wait until every sound of the scene is over, then switch the siren off.
 
-    Returns False when a sound stays on.
+    Returns the labels of sounds that stay on.
     """
-    labels = set(played.observed.sounds)
     topic = f"{BASE}/{house.microphone}/sound"
 
-    def over(entries: list[Entry]) -> bool:
+    def on(entries: Sequence[Entry]) -> tuple[str, ...]:
         ended = {
             entry.json()["label"]
             for entry in entries
@@ -118,14 +119,29 @@ async def settle(house: House, played: Played) -> bool:
             and entry.topic == topic
             and entry.json()["state"] == "end"
         }
-        return labels <= ended
+        return tuple(label for label in played.observed.sounds if label not in ended)
 
-    settled = await house.journal.until(over, played.playback.start, _RELEASE_S)
+    start = played.playback.start
+    await house.journal.until(lambda entries: not on(entries), start, _RELEASE_S)
     if (SIREN, "ON") in played.observed.commands:
         began = time.time()
         siren = house.entities[SIREN]
         await house.client.service("siren", "turn_off", entity_id=siren)
         await house.journal.until(
-            lambda entries: (SIREN, "OFF") in observed(entries, "").commands, began, 5.0
+            lambda entries: not missing([Trace("state", siren, "off")], entries),
+            began,
+            5.0,
         )
-    return settled
+    if played.observed.sounds:
+        await asyncio.sleep(_LAST_WORDS_S)
+    return on(house.journal.since(start))
+
+
+async def perform(
+    house: House,
+    scene: Scene,
+    playing: Callable[[float, float, float], None] = lambda *_: None,
+) -> Played:
+    """Play a scene and let its sounds end; `playing` as for `play`."""
+    played = await play(house, scene, playing)
+    return replace(played, stuck=await settle(house, played))

@@ -85,29 +85,30 @@ def _short(payload: str) -> str:
 
 
 class Timeline:
-    """Prints what happens as it happens."""
+    """Prints what happens as it happens, on every console in `consoles`."""
 
     def __init__(
-        self, console: Console, microphone: str, names: dict[str, str]
+        self, consoles: list[Console], microphone: str, names: dict[str, str]
     ) -> None:
         """Tell of one microphone; `names` as for `step`."""
-        self._console = console
+        self.consoles = consoles
         self._microphone = microphone
         self._names = names
+        self._start = 0.0
         self._reference: float | None = None
 
     def scene(self, number: int, count: int, title: str, by: str) -> None:
         """Head a scene; nothing has a latency before it sounds."""
         self._reference = None
-        self._console.print()
-        self._console.print(
+        self._print(
             Text.assemble(
-                (f"{number}/{count} ", "dim"), (title, "bold"), (f"  {by}", "dim")
+                (f"\n{number}/{count} ", "dim"), (title, "bold"), (f"  {by}", "dim")
             )
         )
 
     def playing(self, start: float, seconds: float, reference: float) -> None:
         """Note when a scene sounds and from when its latencies count."""
+        self._start = start
         self._reference = reference
         self._line(start, "played", f"{seconds:.1f} s of sound", None)
 
@@ -116,44 +117,48 @@ class Timeline:
         told = step(entry, self._microphone, self._names)
         if told is not None:
             stage, what = told
-            after = None if self._reference is None else entry.time - self._reference
+            after = None
+            if self._reference is not None and entry.time > self._start:
+                after = entry.time - self._reference
             self._line(entry.time, stage, what, after)
 
     def _line(self, time: float, stage: str, what: str, after: float | None) -> None:
         clock = datetime.fromtimestamp(time, UTC).strftime("%H:%M:%S.%f")[:-4]
         latency = "" if after is None else f"{after:+8.2f} s"
-        self._console.print(
+        self._print(
             Text.assemble(
                 (f"  {clock} ", "dim"),
                 (f"{latency:>10}  ", "bold" if after is not None else ""),
                 (f"{stage:<11}", _STYLES[stage]),
                 what,
-            ),
-            soft_wrap=True,
+            )
         )
+
+    def _print(self, text: Text) -> None:
+        for console in self.consoles:
+            console.print(text, soft_wrap=True)
 
 
 def summary(plays: Sequence[Played], microphone: str) -> Table:
     """Make the table of expected against observed."""
     table = Table(title="Expected against observed", title_justify="left")
     for column in ("scene", "by", "expected", "observed"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     table.add_column("after", justify="right")
     table.add_column("")
     for played in plays:
         after = played.command_latency_s()
         if after is None:
             after = played.event_latency_s(microphone)
-        observed = str(played.observed)
-        if played.missing:
-            observed += "; not seen: " + ", ".join(
-                str(trace) for trace in played.missing
-            )
+        observed = [str(played.observed)]
+        if played.observed == played.scene.expected and played.missing:
+            observed += ["but not seen:", *map(str, played.missing)]
+        observed += [f"{label} stays on" for label in played.stuck]
         table.add_row(
             played.scene.title,
             played.scene.by,
             str(played.scene.expected),
-            observed,
+            "\n".join(observed),
             "" if after is None else f"{after:.2f} s",
             Text("✓", "green") if played.as_expected else Text("✗", "bold red"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 import os
 from pathlib import Path
+import shutil
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,7 @@ import pytest_asyncio
 from demo.house import House, furnished_house, running_house
 from demo.scenes import Scene
 from demo.stack import ROOT
-from demo.stage import Played, play, settle
+from demo.stage import Played, perform
 
 Stage = Callable[[Scene], Awaitable[Played]]
 
@@ -31,6 +32,7 @@ async def house() -> AsyncIterator[House]:
     """A house whose kitchen microphone listens."""
     async with running_house() as running:
         yield running
+        _keep_logs(running, "house")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -38,18 +40,27 @@ async def deaf_house() -> AsyncIterator[House]:
     """A furnished house in which Earshot is not set up yet."""
     async with furnished_house() as running:
         yield running
+        _keep_logs(running, "deaf-house")
+
+
+def _keep_logs(house: House, name: str) -> None:
+    """Leave the parts' logs in .cache/e2e, to see why a test failed."""
+    folder = ROOT / ".cache" / "e2e" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (house.stack.broker, house.stack.server, house.stack.home_assistant):
+        shutil.copy(part.log, folder)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stage(house: House) -> Stage:
     """Play a scene in the house and let its sounds end."""
 
-    async def perform(scene: Scene) -> Played:
-        played = await play(house, scene)
-        assert await settle(house, played), f"a sound of {scene.title} stays on"
+    async def act(scene: Scene) -> Played:
+        played = await perform(house, scene)
+        assert not played.stuck, f"a sound of {scene.title} stays on"
         return played
 
-    return perform
+    return act
 
 
 @pytest.fixture(scope="session")
