@@ -1,10 +1,12 @@
-"""A pocketsphinx decoder over one home's grammar."""
+"""A pocketsphinx decoder over one home's grammar, and over any speech at all."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import math
 import pathlib
+import re
 import tempfile
 
 import pocketsphinx
@@ -14,24 +16,74 @@ from model_server.engines.base import Pcm
 from .home import Home
 
 # Whole-utterance normalisation, wide beams and no lattice pass: with a grammar,
-# rescoring the lattice loses words. The seed keeps dither repeatable.
+# rescoring the lattice loses words. All senones are scored in every frame, so that
+# the scores of two searches of one utterance can be compared.
 _SETTINGS = {
     "lm": None,
     "bestpath": False,
     "maxhmmpf": -1,
-    "beam": 1e-60,
-    "pbeam": 1e-60,
-    "wbeam": 1e-40,
+    "beam": 1e-40,
+    "pbeam": 1e-40,
+    "wbeam": 1e-28,
+    "silprob": 0.1,
     "cmn": "batch",
-    "dither": True,
-    "seed": 1,
+    "compallsen": True,
     "loglevel": "FATAL",
 }
+
+# The decoder counts in powers of 1.0001, shifted right by ten bits.
+_NATS = 1024 * math.log(1.0001)
+
+_PHONES = [
+    "AA",
+    "AE",
+    "AH",
+    "AO",
+    "AW",
+    "AY",
+    "B",
+    "CH",
+    "D",
+    "DH",
+    "EH",
+    "ER",
+    "EY",
+    "F",
+    "G",
+    "HH",
+    "IH",
+    "IY",
+    "JH",
+    "K",
+    "L",
+    "M",
+    "N",
+    "NG",
+    "OW",
+    "OY",
+    "P",
+    "R",
+    "S",
+    "SH",
+    "T",
+    "TH",
+    "UH",
+    "UW",
+    "V",
+    "W",
+    "Y",
+    "Z",
+    "ZH",
+]
+
+_PLAIN = re.compile(r"[a-z0-9'.\-]+")
+
+_Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a hypothesis: its frames (10 ms) and the log of its sound's score."""
+    """A word of a hypothesis: first and last frame (10 ms), log score of its sound."""
 
     text: str
     start: int
@@ -41,7 +93,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Path:
-    """What a decoder found: its words without silences, and the whole log score."""
+    """What a search found: its words without silences, the whole log score."""
 
     words: tuple[Word, ...]
     score: float
@@ -54,66 +106,106 @@ class Path:
 
 
 class GrammarDecoder:
-    """Finds the sentence of a grammar that fits an utterance best."""
+    """Searches one utterance for the grammar's sentences, for any phones, or for one text."""
 
     def __init__(self, home: Home) -> None:
-        """Load the acoustic model and the home's words; a third of a second."""
-        self._decoder = _with_dictionary(home)
-        grammar = home.grammar
-        self._decoder.add_fsg(
-            "home",
-            self._decoder.create_fsg(
-                "home",
-                0,
-                grammar.states,
-                [
-                    *(
-                        (source, target, 1.0, word)
-                        for source, target, word in grammar.arcs
-                    ),
-                    *((state, grammar.states, 1.0) for state in grammar.accepting),
-                ],
-            ),
+        """Load the acoustic model and the home's words; half a second."""
+        # A word like "(left)" would look like a variant to the dictionary.
+        self._token = {
+            word: word if _PLAIN.fullmatch(word) else f"~{number}"
+            for number, word in enumerate(home.pronunciations)
+        }
+        self._word = {token: word for word, token in self._token.items()}
+        self._decoder = _with_dictionary(
+            (self._token[word], variants)
+            for word, variants in home.pronunciations.items()
         )
-        self._decoder.activate_search("home")
+        self._log = self._decoder.get_logmath()
+        grammar = home.grammar
+        end = grammar.states
+        self._add(
+            "home",
+            end,
+            [
+                *(
+                    (source, target, 1.0, self._token[word])
+                    for source, target, word in grammar.arcs
+                ),
+                *((state, end, 1.0) for state in grammar.accepting),
+            ],
+        )
+        share = 1 / (len(_PHONES) + 1)
+        self._add(
+            "phones",
+            1,
+            [*((0, 0, share, f"={phone}") for phone in _PHONES), (0, 1, share)],
+        )
 
     def decode(self, pcm: Pcm) -> Path:
-        """Decode one trimmed utterance, (samples,); no words if nothing fits."""
-        return decode(self._decoder, pcm)
+        """Return the sentence that fits a trimmed utterance best; no words if none does."""
+        return self._search("home", pcm)
+
+    def phones(self, pcm: Pcm) -> Path:
+        """Return the phones that fit best, whatever they would mean."""
+        return self._search("phones", pcm)
+
+    def align(self, words: Sequence[str], pcm: Pcm) -> Path:
+        """Lay just these words of the grammar over an utterance."""
+        self._add(
+            "text",
+            len(words),
+            [
+                (place, place + 1, 1.0, self._token[word])
+                for place, word in enumerate(words)
+            ],
+        )
+        return self._search("text", pcm)
+
+    def _add(self, name: str, end: int, arcs: list[_Arc]) -> None:
+        self._decoder.add_fsg(name, self._decoder.create_fsg(name, 0, end, arcs))
+
+    def _search(self, name: str, pcm: Pcm) -> Path:
+        decoder = self._decoder
+        decoder.activate_search(name)
+        decoder.start_utt()
+        decoder.process_raw(pcm.tobytes(), full_utt=True)
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
+        if hypothesis is None:
+            return Path((), -math.inf, decoder.n_frames())
+        return Path(
+            words=tuple(
+                Word(
+                    self._text(segment.word),
+                    segment.start_frame,
+                    segment.end_frame,
+                    self._nats(segment.ascore),
+                )
+                for segment in decoder.seg()
+                if not segment.word.startswith(("<", "(", "[", "+"))
+            ),
+            score=self._nats(hypothesis.score),
+            frames=decoder.n_frames(),
+        )
+
+    def _text(self, token: str) -> str:
+        plain = token.partition("(")[0]
+        return self._word.get(plain, plain)
+
+    def _nats(self, score: float) -> float:
+        return float(self._log.log(score)) * _NATS
 
 
-def decode(decoder: pocketsphinx.Decoder, pcm: Pcm) -> Path:
-    """Run one utterance through a decoder's active search."""
-    decoder.start_utt()
-    decoder.process_raw(pcm.tobytes(), full_utt=True)
-    decoder.end_utt()
-    hypothesis = decoder.hyp()
-    frames = decoder.n_frames()
-    if hypothesis is None:
-        return Path((), -math.inf, frames)
-    log = decoder.get_logmath()
-    return Path(
-        words=tuple(
-            Word(
-                segment.word.partition("(")[0],
-                segment.start_frame,
-                segment.end_frame,
-                log.log(segment.ascore),
-            )
-            for segment in decoder.seg()
-            if not segment.word.startswith(("<", "(", "["))
-        ),
-        score=log.log(hypothesis.score),
-        frames=frames,
-    )
-
-
-def _with_dictionary(home: Home) -> pocketsphinx.Decoder:
-    lines = [
-        f"{word} {phones}" if not variant else f"{word}({variant + 1}) {phones}"
-        for word, variants in home.pronunciations.items()
-        for variant, phones in enumerate(variants)
-    ]
+def _with_dictionary(
+    words: Iterable[tuple[str, tuple[str, ...]]],
+) -> pocketsphinx.Decoder:
+    lines = [f"={phone} {phone}" for phone in _PHONES]
+    for token, variants in words:
+        lines.append(f"{token} {variants[0]}")
+        lines += [
+            f"{token}({number}) {phones}"
+            for number, phones in enumerate(variants[1:], start=2)
+        ]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "home.dict"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

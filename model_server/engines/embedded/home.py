@@ -20,7 +20,7 @@ from .sentences import build_network, read_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 1
+COMPILER = 2
 """Raise it when the same vocabulary would compile to something else."""
 
 _KEPT = 8

@@ -19,6 +19,10 @@ DICTIONARY = Path(get_model_path("en-us/cmudict-en-us.dict"))
 
 _MOST_VARIANTS = 8
 
+# Common ways to say them that the dictionary lacks; without them the speakers who
+# use them would be heard to say the opposite.
+_ALSO = {"off": ("AA F",), "on": ("AO N",)}
+
 _SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "°": "degrees", "@": "at"}
 
 Pronunciations = Mapping[str, tuple[str, ...]]
@@ -81,7 +85,10 @@ def look_up(words: frozenset[str]) -> dict[str, tuple[str, ...]]:
             word = head.partition("(")[0]
             if word in words:
                 found.setdefault(word, []).append(phones.strip())
-    return {word: tuple(variants) for word, variants in found.items()}
+    return {
+        word: tuple(dict.fromkeys((*variants, *_ALSO.get(word, ()))))
+        for word, variants in found.items()
+    }
 
 
 def spoken_number(number: float) -> tuple[tuple[str, ...], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 import time
@@ -16,9 +17,9 @@ from model_server.engines.base import (
 
 from .decoder import GrammarDecoder
 from .home import cached_home
-from .trim import trim
-
-_NOTHING = Recognition(text="", confidence=0.0, rejected="silence")
+from .onoff import SURE, evidence as opposite_evidence, opposes
+from .rejection import ACCEPTED, Evidence, confidence, weigh
+from .trim import dither, trim
 
 
 class EmbeddedRecognizer:
@@ -59,11 +60,46 @@ class EmbeddedRecognizer:
         decoder = self._decoder
         speech = trim(pcm)
         if not len(speech):
-            return _NOTHING
-        path = decoder.decode(speech)
-        if not path.words:
-            return Recognition(text="", confidence=0.0, rejected="no_command")
-        return Recognition(text=path.text, confidence=1.0)
+            return Recognition(text="", confidence=0.0, rejected="silence")
+        return judge(look(decoder, dither(speech)))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in an utterance, before anybody decides about it.
+
+    `opposites` is the evidence for its on and off, None without such a word.
+    """
+
+    text: str
+    evidence: Evidence | None
+    opposites: float | None = None
+
+
+def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
+    """Find the best sentence in a trimmed utterance, and what speaks for it."""
+    path = decoder.decode(speech)
+    if not path.words:
+        return Finding(text="", evidence=None)
+    found = weigh(path, decoder.phones(speech))
+    if confidence(found) < ACCEPTED or not opposes(path):
+        return Finding(path.text, found)
+    return Finding(path.text, found, opposite_evidence(decoder, path, speech))
+
+
+def judge(finding: Finding) -> Recognition:
+    """Accept a finding, or say that it is no command.
+
+    A house that does nothing is asked again; one that does the opposite is not
+    forgiven. So a thin margin between on and off is no command either.
+    """
+    if finding.evidence is None:
+        return Recognition(text="", confidence=0.0, rejected="no_command")
+    sure = confidence(finding.evidence)
+    unsure = finding.opposites is not None and finding.opposites < SURE
+    if sure < ACCEPTED or unsure:
+        return Recognition(text="", confidence=sure, rejected="no_command")
+    return Recognition(text=finding.text, confidence=sure)
 
 
 def _check(language: str) -> None:

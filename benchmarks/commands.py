@@ -1,0 +1,366 @@
+"""How well the embedded recogniser hears commands, and what else it takes for one.
+
+`python -m benchmarks.commands` prints the table of docs/benchmarks.md; `--json`
+the same for programs; `--fit` also the constants of rejection.py. Recordings are
+read from ../shared/data (or EARSHOT_DATA); synthesised speech is made on the spot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import csv
+from dataclasses import asdict, dataclass, replace
+import json
+import os
+from pathlib import Path
+import tempfile
+import time
+from typing import Annotated, Literal
+
+from hassil.intents import SlotList, TextSlotList
+from hassil.recognize import recognize
+from hassil.util import remove_punctuation
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+import soundfile
+import typer
+
+from benchmarks.spoken import COMMANDS, TALK, VOICES, say
+from model_server.engines.base import Pcm, Vocabulary
+from model_server.engines.embedded import rejection
+from model_server.engines.embedded.decoder import GrammarDecoder
+from model_server.engines.embedded.home import cached_home
+from model_server.engines.embedded.sentences import read_templates
+from model_server.engines.embedded.speech import Finding, judge, look
+from model_server.engines.embedded.trim import dither, trim
+from model_server.evaluation import synthesis
+from tests.server.homes import family_home
+
+DATA = Path(
+    os.environ.get("EARSHOT_DATA", Path(__file__).parents[2] / "shared" / "data")
+)
+
+_COLOURS: tuple[Literal["white", "pink", "brown"], ...] = ("white", "pink", "brown")
+
+Meaning = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance; no label: it is no command. `voice` keeps folds apart."""
+
+    subset: str
+    voice: str
+    label: str | None
+    pcm: Pcm
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found in a clip, how long that took (s), and what was meant."""
+
+    clip: Clip
+    finding: Finding | None
+    seconds: float
+    meant: Meaning | None
+    heard: Meaning | None
+
+
+class Agent:
+    """Home Assistant's own reading of a sentence: the intent and its slots."""
+
+    def __init__(self, home: Vocabulary) -> None:
+        """Build the lists the way Home Assistant's conversation agent does."""
+        self._intents = read_templates("en")
+        self._lists: dict[str, SlotList] = {
+            "name": TextSlotList.from_tuples(
+                (
+                    (remove_punctuation(name), name, {"domain": entity.domain})
+                    for entity in home.entities
+                    for name in entity.names
+                ),
+                allow_template=False,
+                name="name",
+            ),
+            **{
+                kind: TextSlotList.from_tuples(
+                    ((name, place.id) for place in places for name in place.names),
+                    allow_template=False,
+                    name=kind,
+                )
+                for kind, places in (("area", home.areas), ("floor", home.floors))
+            },
+        }
+
+    def read(self, text: str) -> Meaning | None:
+        """Return what a sentence asks for; None if it is no command."""
+        result = recognize(
+            text,
+            self._intents,
+            slot_lists=self._lists,
+            intent_context={"area": "kitchen"},
+        )
+        if result is None:
+            return None
+        slots = ((name, str(slot.value)) for name, slot in result.entities.items())
+        return result.intent.name, tuple(sorted(slots))
+
+
+def recorded(agent: Agent) -> Iterator[Clip]:
+    """Yield the recordings: commands that this home understands, and other speech.
+
+    The rule: a clip of the command sets whose label Home Assistant reads as a
+    command of this home is one; every other clip there, such as the wizards'
+    spells and other languages, is speech that must be rejected.
+    """
+    if not DATA.is_dir():
+        return
+    for row in csv.DictReader((DATA / "MANIFEST.csv").open(encoding="utf-8")):
+        subset = row["subset"]
+        if subset not in ("commands-real", "commands-tts", "speech-negative"):
+            continue
+        pcm, _ = soundfile.read(DATA / row["file"], dtype="int16")
+        label = row["label"]
+        foreign = subset == "commands-tts" and "/en/" not in row["file"]
+        command = subset != "speech-negative" and not foreign and agent.read(label)
+        name = "other languages" if foreign else subset
+        yield Clip(
+            name if command or subset == "speech-negative" else f"not: {name}",
+            f"{name} {row['file']}",
+            label if command else None,
+            pcm,
+        )
+
+
+def synthesised() -> Iterator[Clip]:
+    """Yield commands and talk by Debian's voices, then music and noise."""
+    for voice in VOICES:
+        for text in COMMANDS:
+            yield Clip("synthesised", voice, text, say(text, voice))
+        for text in TALK:
+            yield Clip("talk", voice, None, say(text, voice))
+    for seed in range(20):
+        sound = synthesis.music(4.0, seed=seed)
+        yield Clip("music", f"music {seed}", None, _to_pcm(sound))
+        sound = synthesis.noise(4.0, _COLOURS[seed % 3], seed=seed)
+        yield Clip("noise", f"noise {seed}", None, _to_pcm(sound))
+
+
+def noisy(clips: Iterable[Clip], snr_db: float) -> Iterator[Clip]:
+    """Add pink noise, `snr_db` below the speech."""
+    for number, clip in enumerate(clips):
+        speech = clip.pcm.astype(np.float32) / 32768
+        noise = synthesis.noise(len(speech) / 16_000, "pink", seed=number)
+        noise = np.resize(noise, len(speech))
+        spoken = trim(clip.pcm).astype(np.float32) / 32768
+        if not len(spoken):
+            continue
+        gain = np.sqrt(np.mean(spoken**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+        mixed = _to_pcm(speech + gain * noise)
+        yield replace(clip, subset=f"{clip.subset}, {snr_db:g} dB", pcm=mixed)
+
+
+def hear(clips: Iterable[Clip], decoder: GrammarDecoder, agent: Agent) -> list[Outcome]:
+    """Run the recogniser's own steps over clips, and keep what each found."""
+    outcomes = []
+    for clip in clips:
+        start = time.perf_counter()
+        speech = trim(clip.pcm)
+        finding = look(decoder, dither(speech)) if len(speech) else None
+        seconds = time.perf_counter() - start
+        outcomes.append(
+            Outcome(
+                clip,
+                finding,
+                seconds,
+                agent.read(clip.label) if clip.label else None,
+                agent.read(finding.text) if finding and finding.text else None,
+            )
+        )
+    return outcomes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    subset: str
+    clips: int
+    seconds: float
+    right: int
+    wrong: int
+    on_off: int
+    accepted_per_hour: float | None
+    real_time: float
+    p50_ms: float
+    p95_ms: float
+
+
+def summarise(outcomes: list[Outcome]) -> Row:
+    """Count one subset; of negatives every acceptance is wrong."""
+    accepted = [
+        outcome
+        for outcome in outcomes
+        if outcome.finding and judge(outcome.finding).text
+    ]
+    right = sum(
+        outcome.meant is not None and outcome.meant == outcome.heard
+        for outcome in accepted
+    )
+    seconds = sum(len(outcome.clip.pcm) for outcome in outcomes) / 16_000
+    times = [outcome.seconds for outcome in outcomes]
+    commands = outcomes[0].meant is not None
+    return Row(
+        subset=outcomes[0].clip.subset,
+        clips=len(outcomes),
+        seconds=seconds,
+        right=right,
+        wrong=len(accepted) - right,
+        on_off=sum(_flipped(outcome) for outcome in accepted),
+        accepted_per_hour=None if commands else len(accepted) / seconds * 3600,
+        real_time=sum(times) / seconds,
+        p50_ms=float(np.percentile(times, 50)) * 1000,
+        p95_ms=float(np.percentile(times, 95)) * 1000,
+    )
+
+
+def _flipped(outcome: Outcome) -> bool:
+    pair = {"HassTurnOn", "HassTurnOff"}
+    if outcome.meant is None or outcome.heard is None:
+        return False
+    return {outcome.meant[0], outcome.heard[0]} == pair
+
+
+def fit(outcomes: list[Outcome]) -> tuple[float, npt.NDArray[np.float64]]:
+    """Fit the confidence: logistic regression, each side of equal weight in all."""
+    rows = [
+        outcome for outcome in outcomes if outcome.finding and outcome.finding.evidence
+    ]
+    features = np.array(
+        [
+            outcome.finding.evidence.features()
+            for outcome in rows
+            if outcome.finding and outcome.finding.evidence
+        ]
+    )
+    right = np.array(
+        [
+            outcome.meant is not None and outcome.meant == outcome.heard
+            for outcome in rows
+        ]
+    )
+    mean, spread = features.mean(0), features.std(0)
+    terms = np.c_[(features - mean) / spread, np.ones(len(features))]
+    weights = np.zeros(terms.shape[1])
+    share = np.where(right, 0.5 / right.sum(), 0.5 / (~right).sum())
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-terms @ weights))
+        gradient = terms.T @ (share * (chance - right)) + 1e-4 * weights
+        curve = terms.T @ (terms * (share * chance * (1 - chance))[:, None])
+        weights -= np.linalg.solve(curve + 1e-4 * np.eye(len(weights)), gradient)
+    scaled = weights[:-1] / spread
+    return float(weights[-1] - scaled @ mean), scaled
+
+
+def cross_fit(outcomes: list[Outcome]) -> list[tuple[Outcome, float]]:
+    """Confidence of each outcome from a fit on the other half of the voices."""
+    voices = sorted({outcome.clip.voice for outcome in outcomes})
+    side = {voice: number % 2 for number, voice in enumerate(voices)}
+    scored = []
+    for fold in (0, 1):
+        bias, weights = fit([o for o in outcomes if side[o.clip.voice] != fold])
+        for outcome in outcomes:
+            if side[outcome.clip.voice] == fold:
+                logit = -50.0
+                if outcome.finding and outcome.finding.evidence:
+                    logit = bias + float(outcome.finding.evidence.features() @ weights)
+                scored.append((outcome, 1 / (1 + np.exp(-logit))))
+    return scored
+
+
+def _to_pcm(sound: npt.NDArray[np.float32]) -> Pcm:
+    return np.asarray(np.clip(sound, -1, 1) * 32767, np.int16)
+
+
+def _show(rows: list[Row], console: Console) -> None:
+    table = Table(title="Commands, embedded engine, home of 60 entities")
+    for column in (
+        "subset", "clips", "min", "right", "wrong", "on/off", "false/h",
+        "× real time", "p50 ms", "p95 ms",
+    ):  # fmt: skip
+        table.add_column(column, justify="left" if column == "subset" else "right")
+    for row in rows:
+        table.add_row(
+            row.subset,
+            str(row.clips),
+            f"{row.seconds / 60:.1f}",
+            f"{row.right / row.clips:.1%}" if row.accepted_per_hour is None else "",
+            f"{row.wrong} ({row.wrong / row.clips:.1%})",
+            str(row.on_off),
+            "" if row.accepted_per_hour is None else f"{row.accepted_per_hour:.1f}",
+            f"{row.real_time:.2f}",
+            f"{row.p50_ms:.0f}",
+            f"{row.p95_ms:.0f}",
+        )
+    console.print(table)
+
+
+def main(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fit_constants: Annotated[
+        bool, typer.Option("--fit", help="Fit rejection.py's constants.")
+    ] = False,
+    every: Annotated[
+        int, typer.Option(help="Take one clip in so many, for a quick look.")
+    ] = 1,
+) -> None:
+    """Measure acceptance, intents, on against off, false accepts and speed."""
+    console = Console(stderr=as_json)
+    home = family_home()
+    agent = Agent(home)
+    clips = [*recorded(agent), *synthesised()][::every]
+    commands = [clip for clip in clips if clip.label]
+    clips += list(noisy(commands, 12))
+    with tempfile.TemporaryDirectory() as cache:
+        decoder = GrammarDecoder(cached_home(home, Path(cache)))
+    outcomes = hear(
+        track(clips, "Listening", console=console, disable=as_json), decoder, agent
+    )
+    subsets: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        subsets.setdefault(outcome.clip.subset, []).append(outcome)
+    rows = [summarise(group) for group in subsets.values()]
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        _show(rows, console)
+    if fit_constants:
+        _show_fit(outcomes, console)
+
+
+def _show_fit(outcomes: list[Outcome], console: Console) -> None:
+    bias, weights = fit(outcomes)
+    console.print(f"_BIAS = {bias:.3f}")
+    console.print(f"_WEIGHTS = ({', '.join(f'{weight:.3f}' for weight in weights)})")
+    table = Table(title="Held-out voices: share accepted at a confidence")
+    table.add_column("subset")
+    levels = (0.3, 0.5, 0.7, 0.8, 0.9)
+    for level in levels:
+        table.add_column(f"≥ {level}", justify="right")
+    groups: dict[str, list[float]] = {}
+    for outcome, confidence in cross_fit(outcomes):
+        right = outcome.meant is not None and outcome.meant == outcome.heard
+        kind = "" if outcome.meant is None else " right" if right else " wrong"
+        groups.setdefault(outcome.clip.subset + kind, []).append(confidence)
+    for name, found in sorted(groups.items()):
+        shares = (f"{np.mean(np.array(found) >= level):.1%}" for level in levels)
+        table.add_row(f"{name} ({len(found)})", *shares)
+    console.print(table)
+    console.print(f"ACCEPTED is {rejection.ACCEPTED}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
