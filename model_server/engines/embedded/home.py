@@ -16,11 +16,11 @@ from model_server.engines.base import Vocabulary
 
 from .grammar import Grammar, compile_network
 from .pronunciation import Pronunciations, pronounce
-from .sentences import build_network, read_templates
+from .sentences import build_network, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 2
+COMPILER = 3
 """Raise it when the same vocabulary would compile to something else."""
 
 _KEPT = 8
@@ -58,7 +58,7 @@ def compile_home(vocabulary: Vocabulary) -> Home:
 
     Raises ValueError for a language without sentences.
     """
-    network = build_network(vocabulary, read_templates(vocabulary.language))
+    network = build_network(vocabulary, read_plain_templates(vocabulary.language))
     words = {word for arcs in network.words.values() for word, _ in arcs}
     for trie in network.tries.values():
         for children in trie.children:

@@ -9,7 +9,7 @@ from model_server.engines.base import Pcm
 from .decoder import GrammarDecoder, Path, Word
 from .trim import band_levels
 
-_OPPOSITE = {"on": "off", "off": "on", "out": "on"}
+_OPPOSITE = {"on": "off", "off": "on"}
 
 # The end of "on" hums and the end of "off" hisses: the level below 600 Hz in the
 # last part of the word, against the loudest of the utterance, is about -5 dB for
@@ -30,19 +30,22 @@ def opposes(path: Path) -> bool:
 
 
 def evidence(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> float:
-    """Return how surely every on, off and out was heard, in nats; negative: it was not.
+    """Return how surely every on and off was heard, in nats; negative: it was not.
 
     Each is laid against its opposite in the same place of the same utterance,
     and the sound of its ending has a say of its own.
     """
     texts = [word.text for word in path.words]
+    said = decoder.align(texts, pcm)
+    if len(said.words) != len(texts):
+        return -_MOST_SCORE
     weakest = _MOST_SCORE + _MOST_HUM
     for place, text in enumerate(texts):
         if text not in _OPPOSITE:
             continue
         other = [*texts[:place], _OPPOSITE[text], *texts[place + 1 :]]
-        margin = path.score - decoder.align(other, pcm).score
-        hum = _hum(path.words[place], pcm) * (1 if text == "on" else -1)
+        margin = said.score - decoder.align(other, pcm).score
+        hum = _hum(said.words[place], pcm) * (1 if text == "on" else -1)
         found = _clip(margin, _MOST_SCORE) + _clip(hum, _MOST_HUM)
         weakest = min(weakest, found)
     return weakest

@@ -51,7 +51,7 @@ def trim(pcm: Pcm) -> Pcm:
 def dither(pcm: Pcm) -> Pcm:
     """Add the least noise there is, always the same: digital silence has no logarithm."""
     noise = np.random.default_rng(0).integers(-1, 2, len(pcm))
-    return np.clip(pcm + noise, -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(pcm + noise, -32768, 32767), np.int16)
 
 
 def loudness(pcm: Pcm) -> npt.NDArray[np.float64]:
