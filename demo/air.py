@@ -54,12 +54,12 @@ class Air:
     def __init__(self, background: Audio) -> None:
         """Lay `background` under everything, over and over."""
         self._background = background
-        self._began = time.time()
+        self.began = time.time()
         self._playing: list[tuple[int, Audio]] = []
         self._listeners: set[asyncio.Task[None]] = set()
 
     def _now(self) -> int:
-        return int((time.time() - self._began) * RATE)
+        return int((time.time() - self.began) * RATE)
 
     def play(self, audio: Audio) -> Playback:
         """Mix a sound in, starting in a moment that lies ahead of every listener."""
@@ -69,7 +69,7 @@ class Air:
         ]
         at = now + int(_LEAD_S * RATE)
         self._playing.append((at, audio))
-        start = self._began + at / RATE
+        start = self.began + at / RATE
         return Playback(start, start + len(audio) / RATE)
 
     def hush(self) -> None:
@@ -117,7 +117,7 @@ class Air:
         at = self._now()
         while True:
             at += _BLOCK
-            await asyncio.sleep(max(0.0, self._began + at / RATE - time.time()))
+            await asyncio.sleep(max(0.0, self.began + at / RATE - time.time()))
             mix = np.clip(self.samples(at - _BLOCK, _BLOCK), -1, 1)
             yield (mix * 32767).astype(">i2").tobytes()
 

@@ -116,20 +116,21 @@ RECORDINGS = (
         "“turn off the office lights”",
         switch(OFFICE_LIGHTS, "OFF"),
     ),
+    # Of fold 4, which the shipped network was not trained on.
     Recording(
-        "esc50/1-20133-A-39.flac",
+        "esc50/4-204777-C-39.flac",
         "breaking glass",
         Outcome(sounds=("glass_break",)),
         "start",
     ),
     Recording(
-        "esc50/1-187207-A-20.flac",
+        "esc50/4-185575-A-20.flac",
         "a crying baby",
         Outcome(sounds=("baby_cry",)),
         "start",
     ),
     Recording(
-        "esc50/1-110389-A-0.flac",
+        "esc50/4-191687-A-0.flac",
         "a barking dog",
         Outcome(sounds=("bark",)),
         "start",
@@ -152,7 +153,10 @@ def recorded(folder: Path) -> list[Scene]:
             recording.title,
             "recording",
             audio.one_after_the_other(
-                [audio.read(path) for path in _found(folder, recording.files)]
+                [
+                    audio.trimmed(audio.read(path))
+                    for path in _found(folder, recording.files)
+                ]
             ),
             recording.expected,
             recording.reference,

@@ -61,10 +61,12 @@ def _message(message: Message, microphone: str) -> tuple[str, str] | None:
         return "heard", f"{content['label']} ({content['score']:.2f})"
     if message.topic == f"{own}/intent":
         content = message.json()
+        if content["refused"]:
+            return "understood", f"refused: {content['refused']}"
         slots = ", ".join(f"{k}: {_slot(v)}" for k, v in content["slots"].items())
-        return "understood", f"{content['intent']} {slots}"
+        return "understood", f"{content['intent']} {slots}".rstrip()
     if message.topic.startswith((f"{own}/sound/", f"{BASE}/intent/")):
-        return "published", f"{message.topic} {_short(message.payload)}"
+        return "published", f"{message.topic} {_short(message.payload)}".rstrip()
     return None
 
 
