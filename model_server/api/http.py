@@ -74,11 +74,12 @@ def http_router(service: Service) -> APIRouter:
     )
     async def put_vocabulary(request: Request) -> VocabularyResult:
         """Replace what may be said in the home; streams go on meanwhile."""
-        if service.recognizer is None:
+        recognizer = service.recognizer
+        if recognizer is None:
             raise RefusedError(501, "no_speech", "This server has no speech engine.")
         try:
             body = parse_vocabulary(await _limited_body(request))
-            report = await service.set_vocabulary(body)
+            report = await service.set_vocabulary(recognizer, body)
         except VocabularyError as error:
             raise RefusedError(422, "bad_vocabulary", str(error)) from error
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -68,9 +68,21 @@ def check_start(message: Start | End) -> Start:
             "unsupported_task",
             "`transcribe` stands alone: open another stream for the other tasks.",
         )
-    if message.time is not None and message.time.tzinfo is None:
-        return message.model_copy(update={"time": message.time.replace(tzinfo=UTC)})
-    return message
+    if message.time is None:
+        return message
+    return message.model_copy(update={"time": _utc(message.time)})
+
+
+def _utc(time: datetime) -> datetime:
+    """In UTC, which a time without an offset is in already."""
+    try:
+        utc = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        utc = datetime.min.replace(tzinfo=UTC)
+    # The audio clock counts from here and must not run out of years.
+    if not 1970 <= utc.year < 9000:
+        raise StreamError("bad_message", "time: give the time of the first sample.")
+    return utc
 
 
 class PcmFrames:

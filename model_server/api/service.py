@@ -160,23 +160,24 @@ class Service:
         if body is None:
             return
         try:
-            await self._compile(body)
+            await self._compile(self.recognizer, body)
         except (ValueError, EngineFailedError):
             _LOGGER.warning(
                 "The stored vocabulary is not used: the speech engine refuses it; "
                 "Home Assistant sends a new one when it connects"
             )
 
-    async def set_vocabulary(self, body: VocabularyBody) -> VocabularyReport:
+    async def set_vocabulary(
+        self, recognizer: SpeechRecognizer, body: VocabularyBody
+    ) -> VocabularyReport:
         """Compile, use and keep a vocabulary; ValueError if no engine speaks it."""
-        report = await self._compile(body)
+        report = await self._compile(recognizer, body)
         await asyncio.to_thread(self._vocabulary_file.save, body)
         return report
 
-    async def _compile(self, body: VocabularyBody) -> VocabularyReport:
-        recognizer = self.recognizer
-        if recognizer is None:
-            raise ValueError("this server has no speech engine")
+    async def _compile(
+        self, recognizer: SpeechRecognizer, body: VocabularyBody
+    ) -> VocabularyReport:
         language = self.spoken(body.language)
         if language is None:
             spoken = ", ".join(recognizer.languages)
@@ -196,14 +197,14 @@ class Service:
         try:
             return await loop.run_in_executor(self._threads[work], call, *args)
         except Exception as error:  # noqa: BLE001 - it must end one stream, not more
-            self._report(work, error)
+            self.report(f"{work} engine", error)
             raise EngineFailedError from None
         finally:
             spent = time.perf_counter() - began
             self.metrics.processing.labels(work).observe(spent)
 
-    def _report(self, work: Work, error: Exception) -> None:
-        """Log where an engine failed, once; its message could repeat what was heard."""
+    def report(self, what: str, error: Exception) -> None:
+        """Log where something failed, once; its message could repeat what was heard."""
         places = [
             f"{frame.filename}:{frame.lineno} in {frame.name}"
             for frame in traceback.extract_tb(error.__traceback__)[-3:]
@@ -211,7 +212,7 @@ class Service:
         failure = f"{type(error).__name__} at {', '.join(places)}"
         if failure not in self._failures:
             self._failures.add(failure)
-            _LOGGER.error("The %s engine failed: %s", work, failure)
+            _LOGGER.error("The %s failed: %s", what, failure)
 
     async def stop_streams(self) -> None:
         """Tell every stream that the server stops, and wait until it has heard it."""

@@ -100,7 +100,12 @@ class Session:
         except StreamError as error:
             code = CLOSE_POLICY
             refusal = Error(code=error.code, message=error.message)
-        except EngineFailedError:
+        except WebSocketDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect must end one stream only
+            # An engine's own failure was reported where it was caught.
+            if not isinstance(error, EngineFailedError):
+                self._service.report("stream", error)
             code = CLOSE_ENGINE
             refusal = Error(
                 code="engine_failed",

@@ -7,12 +7,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from hypothesis import settings
 import pytest
 
 from model_server.engines.base import SoundClassifier, SpeechRecognizer
 from model_server.engines.embedded.sounds import EmbeddedClassifier
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.client import House, running
+
+# No test may fail because the machine is busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,8 @@ async def test_the_token_in_another_scheme_does_not_open(house: House) -> None:
         (start(tasks=[]), "bad_message", "tasks"),
         (start(tasks=["dance"]), "bad_message", "tasks"),
         (start(time="yesterday"), "bad_message", "time"),
+        (start(time="9999-12-31T23:59:59Z"), "bad_message", "time"),
+        (start(time="0001-01-01T00:00:00+14:00"), "bad_message", "time"),
         (start(junk="x" * 70_000), "bad_message", "64 KiB"),
         (start(protocol=2), "unsupported_protocol", "protocol 1"),
         (start(language="tlh"), "unsupported_language", "en"),
@@ -439,6 +441,29 @@ async def test_a_failing_speech_engine_ends_that_stream_only(
     failures = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert len(failures) == 1
     assert "speech engine failed: RuntimeError at" in failures[0].getMessage()
+    assert "secret" not in caplog.text
+
+
+class Boastful(Slow):
+    """A recogniser whose answer breaks the protocol."""
+
+    def recognize(self, pcm: Pcm, language: str) -> Recognition:
+        return Recognition("a secret that was said", 7.0)
+
+
+async def test_an_answer_that_breaks_the_protocol_ends_that_stream_only(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        serve(recognizer=Boastful()) as house,
+        house.stream("sounds") as other,
+        house.stream("commands") as stream,
+    ):
+        messages = await (await stream.play(command())).end()
+        assert (await other.end())[-1] == {"type": "stopped", "reason": "ended"}
+
+    assert messages[-1]["code"] == "engine_failed"
+    assert "The stream failed: ValidationError at" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -151,6 +151,14 @@ async def test_without_a_start_time_the_servers_clock_is_taken(house: House) -> 
     assert before < time - timedelta(seconds=1) < datetime.now(UTC)
 
 
+async def test_any_offset_of_the_start_time_is_told_in_utc(house: House) -> None:
+    for time in ("2026-11-22T14:00:00+02:00", "2026-11-22T12:00:00"):
+        async with house.stream("commands", time=time) as stream:
+            messages = await (await stream.play(silence(1))).end()
+
+        assert messages[0]["time"] == "2026-11-22T12:00:01Z"
+
+
 async def test_a_recorded_utterance_is_transcribed_in_one_go(house: House) -> None:
     pcm = command("turn off the desk lamp")
     async with house.stream("transcribe", time=T0.isoformat()) as stream:
@@ -219,6 +227,12 @@ async def test_every_stream_hears_that_the_server_stops(serve: Serve) -> None:
             messages = await stream.rest()
             assert messages[-1] == {"type": "stopped", "reason": "shutdown"}
             assert stream.close_code == 1001
+
+
+async def test_who_comes_while_the_server_stops_is_told_so(house: House) -> None:
+    house.service.stopping = True
+    async with house.connect() as stream:
+        assert await stream.rest() == [{"type": "stopped", "reason": "shutdown"}]
 
 
 async def test_a_backlog_after_an_outage_is_heard_at_its_own_time(

@@ -24,8 +24,6 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 from websockets.asyncio.client import connect
-from zeroconf import ServiceInfo
-from zeroconf.asyncio import AsyncZeroconf
 
 from model_server import __main__ as command_line, __version__
 from model_server.audio import SAMPLE_RATE, Pcm
@@ -197,30 +195,6 @@ def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "192.0.2.1" in result.stderr
-
-
-async def test_with_zeroconf_it_can_be_found_and_says_goodbye(tmp_path: Path) -> None:
-    async with serving(tmp_path, "--zeroconf") as (url, _, process):
-        identity = (tmp_path / "id").read_text().strip()
-        name = f"earshot-{identity[:8]}._earshot._tcp.local."
-        finder = AsyncZeroconf(interfaces=["127.0.0.1"])
-        try:
-            info = ServiceInfo("_earshot._tcp.local.", name)
-            assert await info.async_request(finder.zeroconf, 5000)
-        finally:
-            await finder.async_close()
-        process.send_signal(signal.SIGTERM)
-        await process.communicate()
-
-    assert info.port == int(url.rsplit(":", 1)[1])
-    assert info.parsed_addresses() == ["127.0.0.1"]
-    assert info.decoded_properties == {
-        "id": identity,
-        "version": __version__,
-        "protocol": "1",
-        "tls": "0",
-    }
-    assert process.returncode == 0
 
 
 def test_transcribe_prints_the_text_with_its_confidence(

@@ -201,7 +201,7 @@ def spoken_stream() -> Pcm:
             silence(1),
             say("turn on the kitchen lights"),
             silence(1.5),
-            say("what is the temperature", "en-gb"),
+            say("what is the temperature", "rms"),
             silence(1.5),
         ]
     )
@@ -225,7 +225,7 @@ def spoken_events(sizes: list[int]) -> list[EndpointEvent]:
 
 def test_two_spoken_sentences_are_two_utterances_where_they_were_spoken() -> None:
     first = say("turn on the kitchen lights").size / SAMPLE_RATE
-    second = say("what is the temperature", "en-gb").size / SAMPLE_RATE
+    second = say("what is the temperature", "rms").size / SAMPLE_RATE
 
     found = spans(spoken_events([16_000]))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-import io
+from pathlib import Path
 import subprocess
+import tempfile
 
 import numpy as np
 import soundfile
@@ -14,14 +15,14 @@ from model_server.audio import SAMPLE_RATE, Pcm
 
 
 @cache
-def say(text: str, voice: str = "en-us", speed: int = 150) -> Pcm:
-    """espeak-ng's rendering of a sentence, (samples,)."""
-    wav = subprocess.run(
-        ["espeak-ng", "-v", voice, "-s", str(speed), "--stdout", text],
-        check=True,
-        capture_output=True,
-    ).stdout
-    audio, rate = soundfile.read(io.BytesIO(wav), dtype="float32")
+def say(text: str, voice: str = "slt") -> Pcm:
+    """flite's rendering of a sentence, (samples,); voices slt, rms, awb, kal16."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "said.wav"
+        subprocess.run(
+            ["flite", "-voice", voice, "-t", text, "-o", str(path)], check=True
+        )
+        audio, rate = soundfile.read(path, dtype="float32")
     scaled = soxr.resample(audio, rate, SAMPLE_RATE) * 32767
     return np.asarray(np.clip(scaled, -32768, 32767), np.int16)
 
