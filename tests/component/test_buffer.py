@@ -64,6 +64,24 @@ async def test_a_clock_that_ran_away_is_set_anew() -> None:
     assert await buffer.hold() == at(5)
 
 
+async def test_what_a_source_gathered_while_it_opened_is_not_in_the_future() -> None:
+    buffer = PcmBuffer(gather_s=0)
+    for _ in range(6):
+        buffer.append(SECOND, at(6))
+    start = await buffer.hold()
+    assert start == at(0)
+    assert (await buffer.take(start))[-1].end == at(6)
+
+
+async def test_once_audio_is_held_its_clock_does_not_give_way() -> None:
+    buffer = PcmBuffer(gather_s=0)
+    buffer.append(SECOND, at(1))
+    start = await buffer.hold()
+    buffer.append(SECOND, at(1))
+    buffer.append(SECOND, at(1))
+    assert [chunk.time for chunk in await buffer.take(start)] == [at(0), at(1), at(2)]
+
+
 async def test_a_cut_ends_what_came_before() -> None:
     buffer = PcmBuffer()
     buffer.append(SECOND, at(1))
