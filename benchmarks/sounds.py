@@ -43,7 +43,7 @@ def main(
     ),
     snr: Annotated[float, typer.Option(help="dB of a clip over its background")] = 15.0,
     minutes: Annotated[int, typer.Option(help="of music, and of noise")] = 30,
-    quick: Annotated[bool, typer.Option(help="a sixth of the rhythm grid")] = False,
+    quick: Annotated[bool, typer.Option(help="a seventh of the rhythm grid")] = False,
     to: Annotated[
         Path | None, typer.Option("--json", help="also write figures here")
     ] = None,
@@ -71,7 +71,7 @@ def main(
 def alarms(*, quick: bool) -> Report:
     """Alarms of every timing, tone, room and noise; then what is no alarm."""
     outcomes: list[Outcome] = []
-    grid = rhythm_grid()[:: 6 if quick else 1]
+    grid = rhythm_grid()[:: 7 if quick else 1]
     with Progress(console=console, transient=True) as progress:
         for seed, condition in enumerate(progress.track(grid, description="alarms")):
             outcomes.append(try_condition(condition, seed))

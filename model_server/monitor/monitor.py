@@ -68,7 +68,8 @@ class SoundMonitor:
         self._states = dict.fromkeys(self._watched, State())
         self._pending = np.zeros(0, dtype=np.int16)
         self._heard = 0
-        self._next_window = classifier.hop if classifier else 0
+        # A window half of nothing would make its edge a sound: the first one is full.
+        self._next_window = classifier.window if classifier else 0
         self._events = 0
         self._open: dict[str, int] = {}
 

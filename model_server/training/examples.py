@@ -35,7 +35,7 @@ class Example:
 class Mixer:
     """Draws examples. The same clips and seed give the same examples."""
 
-    def __init__(self, clips: Sequence[Clip], seed: int) -> None:
+    def __init__(self, clips: Sequence[Clip], seed: int, songs: int = 48) -> None:
         """Group the clips by class and prepare the generated ones."""
         self._rng = np.random.default_rng(seed)
         self._sources: dict[str, list[Audio]] = {}
@@ -44,7 +44,8 @@ class Mixer:
             if name and np.any(clip.samples):
                 self._sources.setdefault(name, []).append(clip.samples)
         self._sources["music"] = [
-            synthesis.music(_MUSIC_S, seed=seed * 1000 + number) for number in range(48)
+            synthesis.music(_MUSIC_S, seed=seed * 1000 + number)
+            for number in range(songs)
         ]
         self._names = [*self._sources, "beep", ""]
         weights = np.array([self._weight(name) for name in self._names])

@@ -27,13 +27,13 @@ from model_server.evaluation.recordings import (
     read_manifest,
     split,
 )
+from model_server.evaluation.sounds import windows
 from model_server.training.examples import WINDOW, Mixer
 from model_server.training.network import SoundNet
 from model_server.training.teacher import EMBEDDING, Yamnet
 
 _LOGGER = logging.getLogger(__name__)
 
-_STEP = WINDOW // 4
 _EMA = 0.998
 
 
@@ -69,7 +69,7 @@ def train(
     """Train, or go on where the checkpoint in `out` stopped; returns the averaged network."""
     out.mkdir(parents=True, exist_ok=True)
     learn, unseen = split(read_manifest(data))
-    examples = _examples(learn, out, settings, teacher, processes)
+    examples = prepare(learn, out, settings, teacher, processes)
     held_out = [load(one) for one in unseen if one.subset == HELD_OUT]
     run = Run(settings, examples)
     checkpoint = out / "checkpoint.pt"
@@ -213,18 +213,10 @@ def accuracy(net: SoundNet, clips: list[Clip]) -> float:
     places = [CLASSES.index(name) for name in ESC50]
     for clip in clips:
         with torch.inference_mode():
-            logits, _ = net(torch.from_numpy(log_mel(windows(clip.samples))))
+            logits, _ = net(torch.from_numpy(log_mel(windows(clip.samples, WINDOW))))
         best = int(logits[:, places].mean(dim=0).argmax())
         right += ESC50[best] == clip.recording.name
     return right / max(1, len(clips))
-
-
-def windows(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Every 0.5 s a window, (n, 32000), of those that are not silent; at least one."""
-    padded = np.pad(samples, (0, max(0, WINDOW - samples.size)))
-    cut = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::_STEP]
-    power = np.mean(cut**2, axis=1)
-    return np.ascontiguousarray(cut[power >= 0.01 * power.max()])
 
 
 def _mixed(
@@ -265,7 +257,7 @@ def _batches(
         yield order[start : start + size]
 
 
-def _examples(
+def prepare(
     learn: list[Recording],
     out: Path,
     settings: Settings,
@@ -309,7 +301,8 @@ def _examples(
 def _make(
     learn: list[Recording], seed: int, count: int, teacher: Path | None
 ) -> Examples:
-    mixer = Mixer([load(recording) for recording in learn], seed)
+    songs = min(48, 1 + count // 100)
+    mixer = Mixer([load(recording) for recording in learn], seed, songs)
     yamnet = Yamnet(teacher) if teacher else None
     mels, targets, embeddings = [], [], []
     for _ in range(count):

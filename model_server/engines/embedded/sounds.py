@@ -21,7 +21,6 @@ VERSION = "1"
 SLUGS = {
     "glass_breaking": "glass_break",
     "siren": "siren",
-    "scream": "scream",
     "crackling_fire": "fire_crackling",
     "door_knock": "knock",
     "footsteps": "footsteps",
