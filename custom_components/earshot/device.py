@@ -11,7 +11,6 @@ from homeassistant.components.ffmpeg import get_ffmpeg_manager
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.const import CONF_URL
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+RESOLVE_S = 30.0
+RESTART_S = 30.0
 EXPIRY_S = 3600
 """A label's ON or OFF is believed for an hour after its writer vanished."""
 
@@ -53,9 +54,13 @@ def async_create_source(hass: HomeAssistant, data: Mapping[str, Any]) -> Source:
 async def _async_resolve(hass: HomeAssistant, entity_id: str) -> str | None:
     """Ask a camera for its stream."""
     try:
-        return await async_get_stream_source(hass, entity_id)
-    except HomeAssistantError as err:
-        raise SourceError(f"{entity_id} is not available") from err
+        async with asyncio.timeout(RESOLVE_S):
+            return await async_get_stream_source(hass, entity_id)
+    except Exception as err:
+        # Any camera's own code runs here, and may raise anything.
+        raise SourceError(
+            f"{entity_id} is not available ({type(err).__name__})"
+        ) from err
 
 
 def enabled_labels(data: Mapping[str, Any], info: Info) -> tuple[Label, ...]:
@@ -154,7 +159,15 @@ class MicrophoneDevice(Listener):
                 self.name,
             )
             return
-        await self._microphone.run()
+        while True:
+            try:
+                await self._microphone.run()
+            except ExceptionGroup:
+                # A fault of ours must not leave a home deaf until somebody notices.
+                _LOGGER.exception(
+                    "Microphone %s met an unexpected error and begins anew", self.name
+                )
+            await asyncio.sleep(RESTART_S)
 
     @override
     @callback
@@ -190,6 +203,8 @@ class MicrophoneDevice(Listener):
 
     def _sound(self, sound: Sound) -> None:
         """Note and publish that a sound began or ended."""
+        if all(sound.label != label.slug for label in self.labels):
+            return
         if on := sound.state == "start":
             self.sounding.add(sound.label)
         else:

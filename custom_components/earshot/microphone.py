@@ -89,6 +89,8 @@ class Microphone:
 
     async def run(self) -> None:
         """Listen until cancelled; then every open sound event is ended."""
+        # What was captured before it was last switched off is nobody's business.
+        self._buffer = PcmBuffer()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._capture())

@@ -124,7 +124,7 @@ class MicrophoneFlow(ConfigSubentryFlow):
                     else self._async_add(title, data)
                 )
         info: Info = self._get_entry().runtime_data.coordinator.data
-        suggested = user_input or (self._current() if changing else None)
+        suggested = user_input or (self._current(info) if changing else None)
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
@@ -157,10 +157,16 @@ class MicrophoneFlow(ConfigSubentryFlow):
             data=data | {CONF_SLUG: subentry.data[CONF_SLUG]},
         )
 
-    def _current(self) -> dict[str, Any]:
+    def _current(self, info: Info) -> dict[str, Any]:
         """Return what is set now; the device knows its area best."""
         subentry = self._get_reconfigure_subentry()
         current = {**subentry.data, CONF_NAME: subentry.title}
+        # A label that the server no longer has could not be submitted.
+        current[CONF_LABELS] = [
+            label.slug
+            for label in (info.sounds.labels if info.sounds else ())
+            if label.slug in subentry.data[CONF_LABELS]
+        ]
         device = dr.async_get(self.hass).async_get_device_by_identifier(
             (DOMAIN, subentry.subentry_id), self._get_entry().entry_id
         )

@@ -164,6 +164,10 @@ class Publisher:
             # The connection broke just now. The client has queued the message
             # already and repeats it: to do so here as well would publish it twice.
             _LOGGER.debug("The MQTT client will deliver later: %s", err)
+        except ValueError as err:
+            # An intent of somebody's own may have a name that no topic can have.
+            _LOGGER.warning("A message cannot be published: %s", err)
+            return True
         self.published += 1
         return True
 

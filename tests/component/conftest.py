@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import socket
-import subprocess
 import sys
 from typing import Any
 import wave
@@ -142,7 +141,7 @@ class Broker:
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
         )
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def entry_data(self) -> dict[str, Any]:
@@ -157,8 +156,8 @@ class Broker:
 
     async def start(self) -> None:
         """Start and wait until it listens."""
-        self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._config)], stderr=subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            MOSQUITTO, "-c", str(self._config), stderr=asyncio.subprocess.DEVNULL
         )
 
         def listens() -> bool:
@@ -167,11 +166,11 @@ class Broker:
 
         await wait_for(listens)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Vanish."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
+            await self._process.wait()
             self._process = None
 
 
@@ -181,7 +180,7 @@ async def broker(tmp_path: Path, socket_enabled: None) -> AsyncGenerator[Broker]
     broker = Broker(tmp_path)
     await broker.start()
     yield broker
-    broker.stop()
+    await broker.stop()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,12 @@ from typing import Any
 from paho.mqtt import client as paho
 
 
+def tell(line: list[Any]) -> None:
+    """Write a line at once."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
 def main(port: int, topic: str) -> None:
     """Subscribe, and again whenever the broker returns."""
     client = paho.Client(
@@ -17,12 +23,11 @@ def main(port: int, topic: str) -> None:
         client.subscribe(topic, qos=1)
 
     def subscribed(*_: Any) -> None:
-        print(json.dumps(["", "subscribed", False, None]), flush=True)
+        tell(["", "subscribed", False, None])
 
     def message(_client: Any, _data: Any, received: paho.MQTTMessage) -> None:
         expiry = getattr(received.properties, "MessageExpiryInterval", None)
-        line = [received.topic, received.payload.decode(), received.retain, expiry]
-        print(json.dumps(line), flush=True)
+        tell([received.topic, received.payload.decode(), received.retain, expiry])
 
     client.on_connect = connected
     client.on_subscribe = subscribed

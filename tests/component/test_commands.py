@@ -9,6 +9,7 @@ from homeassistant.components.homeassistant.exposed_entities import async_expose
 from homeassistant.core import HomeAssistant, ServiceCall
 from homeassistant.helpers import (
     area_registry as ar,
+    config_validation as cv,
     device_registry as dr,
     entity_registry as er,
     floor_registry as fr,
@@ -95,13 +96,12 @@ def calls(hass: HomeAssistant, house: None) -> dict[str, list[ServiceCall]]:
 
 def called(calls: dict[str, list[ServiceCall]]) -> list[tuple[str, Any]]:
     """Return what was done to what; a light may be switched by either service."""
-    done = []
-    for name, those in calls.items():
-        for call in those:
-            targets = call.data["entity_id"]
-            for target in [targets] if isinstance(targets, str) else targets:
-                done.append((name.replace("homeassistant.", "light."), target))
-    return done
+    return [
+        (name.replace("homeassistant.", "light."), target)
+        for name, those in calls.items()
+        for call in those
+        for target in cv.ensure_list(call.data["entity_id"])
+    ]
 
 
 def said(text: str) -> Transcript:

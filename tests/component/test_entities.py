@@ -135,7 +135,7 @@ async def test_an_alarm_through_a_restart_is_one_event(
 async def test_a_label_that_was_not_chosen_does_not_disturb(
     hass: HomeAssistant, server: FakeServer, tone: Path
 ) -> None:
-    await set_up(hass, server, microphone({"url": str(tone)}, labels=["smoke"]))
+    entry = await set_up(hass, server, microphone({"url": str(tone)}, labels=["smoke"]))
     stream = await hearing(hass, server)
     await stream.sound("bark", "start", "event-1")
     await stream.sound("smoke", "start", "event-2")
@@ -143,6 +143,7 @@ async def test_a_label_that_was_not_chosen_does_not_disturb(
     heard = hass.states.get(EVENT)
     assert heard is not None
     assert heard.attributes["event_type"] == "smoke"
+    assert entry.runtime_data.publisher.waiting == 1
 
 
 async def test_the_level_is_off_by_default_and_does_not_flood(

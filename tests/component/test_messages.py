@@ -135,6 +135,7 @@ def test_unknown_types_and_fields_are_ignored() -> None:
         ({"time": "noon"}, "time"),
         ({"time": None}, "time"),
         ({"state": "middle"}, "state"),
+        ({"label": "a/#"}, "label"),
         ({"score": 1.1}, "score"),
         ({"score": True}, "score"),
         ({"threshold": "high"}, "threshold"),

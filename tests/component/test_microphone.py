@@ -26,6 +26,7 @@ class Tap:
     """A source that runs until a test turns it off."""
 
     def __init__(self) -> None:
+        """Begin closed."""
         self.opened = 0
         self.failure: str | None = None
         self._end: asyncio.Event | None = None
@@ -48,6 +49,7 @@ class Ear:
     """Keeps what a microphone tells."""
 
     def __init__(self) -> None:
+        """Begin with nothing heard."""
         self.results: list[StreamResult] = []
         self.states: list[bool] = []
         self.refused = 0
@@ -73,6 +75,7 @@ class Rig:
     """A running microphone between a tap and a fake server."""
 
     def __init__(self, server: FakeServer, session: aiohttp.ClientSession) -> None:
+        """Connect the two, with nothing running."""
         self.server = server
         self.tap = Tap()
         self.ear = Ear()
@@ -80,7 +83,7 @@ class Rig:
         self.task: asyncio.Task[None] | None = None
 
     def start(self, **options: object) -> None:
-        microphone = Microphone(
+        self.microphone = Microphone(
             "Kitchen",
             SETTINGS,
             self.tap,
@@ -89,10 +92,10 @@ class Rig:
             backoff=quick,
             **options,  # type: ignore[arg-type]  # each test gives what it is about
         )
-        self.task = asyncio.create_task(microphone.run())
+        self.task = asyncio.create_task(self.microphone.run())
 
     async def stop(self) -> None:
-        if self.task is not None:
+        if self.task is not None and not self.task.done():
             self.task.cancel()
             await asyncio.wait([self.task])
 
@@ -333,3 +336,16 @@ async def test_the_limits_of_the_server_are_kept(rig: Rig) -> None:
     stream = await rig.server.stream()
     await wait_for(lambda: len(stream.pcm) > 6400)
     assert len(stream.pcm) < LIMITS["max_ahead_s"] * 32000
+
+
+async def test_nothing_from_before_a_switch_off_is_sent_after_it(rig: Rig) -> None:
+    rig.server.token = "another"
+    rig.start()
+    await wait_for(lambda: rig.ear.refused)
+    await asyncio.sleep(0.3)
+    await rig.stop()
+    stopped = datetime.now(UTC)
+    rig.server.token = TOKEN
+    rig.task = asyncio.create_task(rig.microphone.run())
+    stream = await rig.server.stream()
+    assert (stream.begin - stopped).total_seconds() > -0.1

@@ -165,10 +165,14 @@ async def test_a_microphone_is_changed_and_keeps_its_topics(
     assert device.area_id == area.id
 
 
-async def test_the_form_shows_the_area_the_device_is_in_now(
+async def test_the_form_shows_what_is_so_now(
     hass: HomeAssistant, server: FakeServer
 ) -> None:
-    entry = await set_up(hass, server, microphone({"camera": "camera.door"}))
+    entry = await set_up(
+        hass,
+        server,
+        microphone({"camera": "camera.door"}, labels=["smoke", "forgotten"]),
+    )
     (subentry,) = entry.subentries.values()
     registry = dr.async_get(hass)
     device = registry.async_get_device_by_identifier(
@@ -187,6 +191,8 @@ async def test_the_form_shows_the_area_the_device_is_in_now(
     }
     assert suggested["area"] == area.id
     assert suggested["camera"] == "camera.door"
+    # A label that the server no longer has could not be submitted.
+    assert suggested["labels"] == ["smoke"]
 
 
 async def test_without_the_server_nothing_can_be_added_or_changed(

@@ -101,13 +101,15 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_every_json_file_parses_and_is_tidy() -> None:
-    files = [path for path in PACKAGE.rglob("*.json")] + [ROOT / "hacs.json"]
+    files = [*PACKAGE.rglob("*.json"), ROOT / "hacs.json"]
     assert len(files) >= 4
     for path in files:
         content = json.loads(path.read_text())
-        assert path.read_text() == (
-            json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        ) or path.name in ("manifest.json",)
+        assert (
+            path.read_text()
+            == (json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            or path.name == "manifest.json"
+        )
 
 
 def test_there_is_no_strings_json() -> None:

@@ -104,7 +104,7 @@ async def test_a_broker_restart_loses_and_repeats_nothing(
     stream = await server.stream()
     await stream.sound("smoke", "start", "before")
     await wait_for(lambda: len(witness.on(f"{MICROPHONE}/sound")) == 1)
-    broker.stop()
+    await broker.stop()
     # Some while Home Assistant has not noticed yet, some after it has.
     await stream.sound("bark", "start", "just-after")
     await wait_for(lambda: not mqtt.is_connected(hass))
@@ -253,6 +253,20 @@ async def test_an_mqtt_entry_that_vanishes_meanwhile_keeps_the_message(
         await wait_for(lambda: publisher.waiting == 1)
     publisher.send("topic", "next")
     await wait_for(lambda: witness.on("earshot/topic") == ["kept", "next"])
+
+
+async def test_a_topic_that_cannot_be_does_not_stop_the_others(
+    hass: HomeAssistant,
+    server: FakeServer,
+    mqtt_entry: MockConfigEntry,
+    witness: Witness,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entry = await set_up(hass, server)
+    entry.runtime_data.publisher.send("intent/Own#Intent", "x")
+    entry.runtime_data.publisher.send("intent/Fine", "y")
+    await wait_for(lambda: witness.on("earshot/intent/Fine") == ["y"])
+    assert "cannot be published" in caplog.text
 
 
 async def test_a_broker_that_takes_nothing_does_not_hold_the_unloading(

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 import json
+import re
 from typing import Any
 
 from .errors import InvalidMessage
 
 type Json = Mapping[str, Any]
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
 def decode(text: str) -> Json:
@@ -26,6 +29,13 @@ def string(data: Json, name: str) -> str:
     if isinstance(value := data.get(name), str):
         return value
     raise InvalidMessage(f"{name}: text expected")
+
+
+def slug(data: Json, name: str) -> str:
+    """Return a name that is safe in topics and entity ids."""
+    if _SLUG.fullmatch(value := string(data, name)):
+        return value
+    raise InvalidMessage(f"{name}: lower-case letters, digits and _ expected")
 
 
 def optional_string(data: Json, name: str) -> str | None:

@@ -22,7 +22,7 @@ class Label:
     def read(cls, data: Json) -> Label:
         """Read it from decoded JSON."""
         return cls(
-            fields.string(data, "slug"),
+            fields.slug(data, "slug"),
             fields.string(data, "name"),
             fields.string(data, "group"),
             fields.string(data, "device_class"),

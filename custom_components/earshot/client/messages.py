@@ -211,7 +211,7 @@ def _sound(data: Json) -> Sound:
         fields.time(data, "time"),
         fields.string(data, "microphone"),
         state=fields.choice(data, "state", _STATES),
-        label=fields.string(data, "label"),
+        label=fields.slug(data, "label"),
         score=fields.score(data, "score"),
         threshold=fields.score(data, "threshold"),
         start=fields.time(data, "start"),
