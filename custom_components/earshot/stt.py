@@ -102,7 +102,9 @@ async def _transcribe(connection: Stream, audio: AsyncIterable[bytes]) -> str:
                 text = result.text
     finally:
         upload.cancel()
-        await asyncio.wait([upload])
+        await asyncio.gather(upload, return_exceptions=True)
+    if connection.stopped is None or connection.stopped.reason != "ended":
+        raise ConnectionLost("the server shut down")
     return text
 
 

@@ -96,6 +96,21 @@ async def test_a_server_that_vanishes_is_an_error(
     assert result.result is stt.SpeechResultState.ERROR
 
 
+async def test_a_server_that_shuts_down_is_an_error(
+    hass: HomeAssistant, server: FakeServer
+) -> None:
+    await set_up(hass, server)
+
+    async def interrupted() -> AsyncIterable[bytes]:
+        yield bytes(3200)
+        stream = await server.stream()
+        await stream.say({"type": "stopped", "reason": "shutdown"})
+        await stream.closed.wait()
+
+    result = await recognise(hass, interrupted())
+    assert result.result is stt.SpeechResultState.ERROR
+
+
 async def test_a_speaker_that_vanishes_leaves_no_stream(
     hass: HomeAssistant, server: FakeServer
 ) -> None:
