@@ -517,7 +517,7 @@ async def test_audio_that_an_engine_is_too_slow_for_is_dropped_and_counted(
     assert 0 < dropped < 100
     seconds = float(last["start"][17:].rstrip("Z")) + 60 * int(last["start"][14:16])
     lead = command().size / SAMPLE_RATE
-    assert seconds == pytest.approx(lead + 100 + 1, abs=0.3)
+    assert seconds == pytest.approx(lead + 100 + 1, abs=0.4)
 
 
 json_values = st.recursive(

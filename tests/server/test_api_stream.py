@@ -54,7 +54,7 @@ async def test_a_spoken_command_becomes_speech_start_end_and_transcript(
     assert transcript["microphone"] == "hall"
     assert transcript["engine"]["name"] == "embedded-speech"
     assert transcript["time"] == transcript["end"] == end["time"]
-    assert at(transcript["start"]) == pytest.approx(1, abs=0.25)
+    assert at(transcript["start"]) == pytest.approx(1, abs=0.35)
     assert at(transcript["end"]) == pytest.approx(seconds_of(pcm) - 1, abs=0.4)
     assert messages[-1]["reason"] == "ended"
     assert stream.close_code == 1000
@@ -166,7 +166,7 @@ async def test_a_recorded_utterance_is_transcribed_in_one_go(house: House) -> No
 
     transcript, stopped = messages
     assert transcript["text"] == "turn off the desk lamp"
-    assert at(transcript["start"]) == pytest.approx(1, abs=0.25)
+    assert at(transcript["start"]) == pytest.approx(1, abs=0.35)
     assert stopped == {"type": "stopped", "reason": "ended"}
 
 
@@ -246,12 +246,19 @@ async def test_a_backlog_after_an_outage_is_heard_at_its_own_time(
 
     (transcript,) = of_kind(messages, "transcript")
     assert transcript["text"].startswith("turn on the kitchen light")
-    assert at(transcript["start"]) == pytest.approx(-8, abs=0.25)
+    assert at(transcript["start"]) == pytest.approx(-8, abs=0.35)
 
 
 def anonymous(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Messages without the ids that differ from run to run, by kind."""
-    kept = [{**message, "id": None} for message in messages]
+    """Messages by kind, without what differs from run to run.
+
+    Those are the ids, and the fifth digit of a confidence: the decoder remembers a
+    little of the utterance before.
+    """
+    kept = [
+        message | {"id": None, "confidence": round(message.get("confidence", 0), 2)}
+        for message in messages
+    ]
     return sorted(kept, key=lambda message: str(message["type"]))
 
 

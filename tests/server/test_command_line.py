@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 import ipaddress
 import json
+import os
 from pathlib import Path
 import signal
 import socket
 import ssl
 import sys
+import threading
 from typing import Any
 
 from cryptography import x509
@@ -118,6 +120,36 @@ async def test_serve_prints_token_once_and_ends_its_streams_on_sigterm(
     assert process.returncode == 0
 
 
+@pytest.fixture
+def handlers() -> Generator[None]:
+    """Signal handlers as they were, after a command that sets its own."""
+    kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for each, handler in kept.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_serve_ends_with_success_when_it_is_asked_to(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def stop_when_ready() -> None:
+        transport = httpx.HTTPTransport(retries=20)
+        with httpx.Client(transport=transport) as http:
+            assert http.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_when_ready)
+    stopper.start()
+    result = run("serve", "--port", str(port), "--data-dir", tmp_path)
+    stopper.join()
+
+    assert result.exit_code == 0
+    assert (tmp_path / "token").read_text().strip() in result.stdout
+    assert f"Earshot listens on http://127.0.0.1:{port}" in result.stdout
+
+
 def certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -212,7 +244,7 @@ def test_transcribe_prints_the_text_with_its_confidence(
     assert said["text"].startswith("turn off the kitchen light")
     assert 0 < said["confidence"] <= 1
     assert said["rejected"] is None
-    assert 0.8 < said["start"] < said["end"] < command().size / SAMPLE_RATE + 1
+    assert 0.6 < said["start"] < said["end"] < command().size / SAMPLE_RATE + 1
 
 
 def test_transcribe_takes_the_stored_vocabulary(

@@ -231,11 +231,11 @@ def test_two_spoken_sentences_are_two_utterances_where_they_were_spoken() -> Non
 
     assert len(found) == 2
     assert found[0] == (
-        pytest.approx(1, abs=0.2),
+        pytest.approx(1, abs=0.35),
         pytest.approx(1 + first, abs=0.35),
     )
     assert found[1] == (
-        pytest.approx(2.5 + first, abs=0.2),
+        pytest.approx(2.5 + first, abs=0.35),
         pytest.approx(2.5 + first + second, abs=0.35),
     )
 
