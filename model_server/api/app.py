@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from model_server import __version__
@@ -47,6 +49,11 @@ def create_app(
 
     @app.exception_handler(HTTPException)
     async def refuse(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(error.detail, error.status_code, error.headers)
+        content: object = error.detail
+        if not isinstance(content, dict):
+            code = HTTPStatus(error.status_code).name.lower()
+            message = f"{content}: GET /openapi.json lists the doors."
+            content = {"code": code, "message": message}
+        return JSONResponse(content, error.status_code, error.headers)
 
     return app

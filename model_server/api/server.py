@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import logging
 import socket
 
 from fastapi import FastAPI
 import uvicorn
+from zeroconf import NonUniqueNameException
 
 from model_server.api.service import Service
 from model_server.api.zeroconf import Announcement
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class BindError(Exception):
@@ -20,7 +24,12 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises BindError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server(
+            (host, port),
+            family=family,
+            backlog=128,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or "it is no address of this machine"
         raise BindError(
@@ -74,12 +83,23 @@ class EarshotServer(uvicorn.Server):
         settings = self._service.settings
         tls = settings.tls_cert is not None
         if settings.zeroconf:
-            self._announcement = Announcement(
-                self._service.info().id, host, port, tls=tls
+            await self._announce(
+                Announcement(self._service.info().id, host, port, tls=tls)
             )
-            await self._announcement.open()
         shown = f"[{host}]" if ":" in host else host
         self._ready(f"{'https' if tls else 'http'}://{shown}:{port}")
+
+    async def _announce(self, announcement: Announcement) -> None:
+        """Announce; a network that forbids it must not keep streams from being served."""
+        try:
+            await announcement.open()
+            self._announcement = announcement
+        except (OSError, NonUniqueNameException):
+            await announcement.close()
+            _LOGGER.warning(
+                "The server cannot be announced on this network: enter its address "
+                "in Home Assistant by hand"
+            )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take leave of the network and of every stream, then close."""

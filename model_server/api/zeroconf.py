@@ -24,8 +24,11 @@ class Announcement:
         self._interfaces: InterfaceChoice | list[str] = (
             InterfaceChoice.All if everywhere else [host]
         )
+        # `::` also takes IPv4, which is what homes are found by.
         self._ip_version = (
-            IPVersion.V6Only if address.version == 6 else IPVersion.V4Only
+            IPVersion.V6Only
+            if address.version == 6 and not everywhere
+            else IPVersion.V4Only
         )
         addresses = _addresses() if everywhere else [host]
         name = f"earshot-{installation[:8]}"

@@ -62,6 +62,24 @@ async def test_no_door_is_missing_from_that_test(house: House) -> None:
     assert set(document["paths"]) <= {path for _, path in DOORS} | {"/health"}
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("POST", "/v1/info", 405, "method_not_allowed"),
+    ],
+)
+async def test_a_door_that_is_none_is_answered_in_the_same_shape(
+    house: House, method: str, path: str, status: int, code: str
+) -> None:
+    async with house.http() as http:
+        response = await http.request(method, path)
+
+    assert response.status_code == status
+    assert response.json()["code"] == code
+    assert "/openapi.json" in response.json()["message"]
+
+
 async def test_info_tells_engines_labels_and_limits(house: House) -> None:
     async with house.http() as http:
         info = (await http.get("/v1/info")).json()

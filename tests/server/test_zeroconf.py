@@ -63,6 +63,19 @@ async def test_a_server_without_the_flag_is_not_announced(serve: Serve) -> None:
             await finder.async_close()
 
 
+async def test_a_network_without_multicast_is_named_and_the_server_serves(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refused(self: AsyncZeroconf, info: ServiceInfo) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(AsyncZeroconf, "async_register_service", refused)
+    async with serve(zeroconf=True) as house, house.http() as http:
+        assert (await http.get("/v1/info")).status_code == 200
+
+    assert "cannot be announced" in caplog.text
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_who_listens_everywhere_announces_addresses_that_others_reach(
     host: str,
