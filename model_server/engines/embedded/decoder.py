@@ -166,6 +166,8 @@ class GrammarDecoder:
 
     def _search(self, name: str, pcm: Pcm) -> Path:
         decoder = self._decoder
+        # What it learnt of the last utterance's noise would colour this one.
+        decoder.reinit_feat()
         decoder.activate_search(name)
         decoder.start_utt()
         decoder.process_raw(pcm.tobytes(), full_utt=True)

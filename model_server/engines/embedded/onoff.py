@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from model_server.engines.base import Pcm
@@ -20,8 +22,32 @@ _NATS_PER_DB = 3.0
 _MOST_HUM = 15.0
 _MOST_SCORE = 20.0
 
-SURE = 6.0
-"""Evidence in nats that acting needs."""
+# Nats that acting needs. Where the whole sentence fits less well than this
+# confidence, the ending must speak for the word too, or the margin be wide: a
+# misheard name also shifts where the word is looked for.
+_SURE = 6.0
+_MARGIN = 5.0
+_FITS = 0.9
+_HUM_ALONE = 2.5
+
+
+@dataclass(frozen=True)
+class Opposition:
+    """How surely the weakest on or off of a sentence was heard, in nats.
+
+    `margin` is its score above its opposite's, `hum` what its ending says.
+    """
+
+    margin: float
+    hum: float
+
+    def settled(self, confidence: float) -> bool:
+        """Whether that is enough to act on a sentence of this confidence."""
+        together = _clip(self.margin, _MOST_SCORE) + _clip(self.hum, _MOST_HUM)
+        if self.margin < _MARGIN or together < _SURE:
+            return False
+        witness = self.hum >= _HUM_ALONE or self.margin >= _MOST_SCORE
+        return witness or confidence >= _FITS
 
 
 def opposes(path: Path) -> bool:
@@ -29,26 +55,21 @@ def opposes(path: Path) -> bool:
     return any(word.text in _OPPOSITE for word in path.words)
 
 
-def evidence(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> float:
-    """Return how surely every on and off was heard, in nats; negative: it was not.
-
-    Each is laid against its opposite in the same place of the same utterance,
-    and the sound of its ending has a say of its own.
-    """
+def oppose(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> Opposition:
+    """Lay each on and off against its opposite in the same place of an utterance."""
     texts = [word.text for word in path.words]
     said = decoder.align(texts, pcm)
     if len(said.words) != len(texts):
-        return -_MOST_SCORE
-    weakest = _MOST_SCORE + _MOST_HUM
+        return Opposition(-_MOST_SCORE, 0.0)
+    found = []
     for place, text in enumerate(texts):
         if text not in _OPPOSITE:
             continue
         other = [*texts[:place], _OPPOSITE[text], *texts[place + 1 :]]
-        margin = said.score - decoder.align(other, pcm).score
         hum = _hum(said.words[place], pcm) * (1 if text == "on" else -1)
-        found = _clip(margin, _MOST_SCORE) + _clip(hum, _MOST_HUM)
-        weakest = min(weakest, found)
-    return weakest
+        margin = said.score - decoder.align(other, pcm).score
+        found.append(Opposition(margin, hum))
+    return min(found, key=lambda one: one.margin + one.hum)
 
 
 def _hum(word: Word, pcm: Pcm) -> float:

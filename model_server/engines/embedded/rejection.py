@@ -11,9 +11,9 @@ import numpy.typing as npt
 from .decoder import Path
 
 # Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
-_BIAS = 0.0
-_WEIGHTS = (4.0, 0.3, 0.3, 1.0, 0.3)
-ACCEPTED = 0.5
+_BIAS = 1.703
+_WEIGHTS = (2.814, 0.133, 0.625, 1.282, 1.231)
+ACCEPTED = 0.65
 """Confidence below which an utterance is no command."""
 
 # A word that fits this badly is wrong; how much worse says nothing more.
@@ -62,8 +62,8 @@ def weigh(path: Path, phones: Path) -> Evidence:
         lengths.append(length)
     frames = sum(lengths)
     return Evidence(
-        fit=sum(gains) / frames,
-        worst=min(gain / length for gain, length in zip(gains, lengths, strict=True)),
+        fit=float(sum(gains)) / frames,
+        worst=float(min(np.array(gains) / lengths)),
         sound=sum(word.score for word in path.words) / frames,
         seconds=frames / 100,
         words=len(path.words),

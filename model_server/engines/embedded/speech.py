@@ -17,7 +17,7 @@ from model_server.engines.base import (
 
 from .decoder import GrammarDecoder
 from .home import cached_home
-from .onoff import SURE, evidence as opposite_evidence, opposes
+from .onoff import Opposition, oppose, opposes
 from .rejection import ACCEPTED, Evidence, confidence, weigh
 from .trim import dither, trim
 
@@ -68,12 +68,12 @@ class EmbeddedRecognizer:
 class Finding:
     """What was found in an utterance, before anybody decides about it.
 
-    `opposites` is the evidence for its on and off, None without such a word.
+    `opposites` is how surely its on or off was heard, None without such a word.
     """
 
     text: str
     evidence: Evidence | None
-    opposites: float | None = None
+    opposites: Opposition | None = None
 
 
 def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
@@ -84,7 +84,7 @@ def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
     found = weigh(path, decoder.phones(speech))
     if confidence(found) < ACCEPTED or not opposes(path):
         return Finding(path.text, found)
-    return Finding(path.text, found, opposite_evidence(decoder, path, speech))
+    return Finding(path.text, found, oppose(decoder, path, speech))
 
 
 def judge(finding: Finding) -> Recognition:
@@ -96,7 +96,7 @@ def judge(finding: Finding) -> Recognition:
     if finding.evidence is None:
         return Recognition(text="", confidence=0.0, rejected="no_command")
     sure = confidence(finding.evidence)
-    unsure = finding.opposites is not None and finding.opposites < SURE
+    unsure = finding.opposites is not None and not finding.opposites.settled(sure)
     if sure < ACCEPTED or unsure:
         return Recognition(text="", confidence=sure, rejected="no_command")
     return Recognition(text=finding.text, confidence=sure)

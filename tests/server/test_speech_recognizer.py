@@ -1,0 +1,236 @@
+"""Commands are heard, everything else is rejected, on is never off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import csv
+from pathlib import Path
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+
+from benchmarks.commands import DATA, Agent
+from benchmarks.spoken import say
+from model_server.engines.base import Pcm, Recognition, Vocabulary
+from model_server.engines.embedded.speech import EmbeddedRecognizer
+from tests.server.homes import family_home, lamp_home
+
+SLT = "flite:slt"
+RMS = "flite:rms"
+ESPEAK = "espeak-ng:en-us"
+
+
+@pytest.fixture(scope="module")
+def recognizer(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRecognizer:
+    """A recogniser that knows the family home."""
+    engine = EmbeddedRecognizer(tmp_path_factory.mktemp("grammars"))
+    engine.set_vocabulary(family_home())
+    return engine
+
+
+@pytest.fixture(scope="module")
+def agent() -> Agent:
+    """Home Assistant's reading of sentences in the family home."""
+    return Agent(family_home())
+
+
+@pytest.mark.parametrize(
+    ("text", "voice"),
+    [
+        ("turn on the kitchen lights", SLT),
+        ("turn off the kitchen lights", SLT),
+        ("set the kitchen lights to blue", RMS),
+        ("set a timer for 10 minutes", SLT),
+        ("open the garage door", RMS),
+        ("turn on the kitchen lights", ESPEAK),
+        ("turn off the kitchen lights", ESPEAK),
+    ],
+)
+def test_a_command_is_heard(
+    recognizer: EmbeddedRecognizer, agent: Agent, text: str, voice: str
+) -> None:
+    heard = recognizer.recognize(say(text, voice), "en")
+    assert heard.rejected is None
+    assert agent.read(heard.text) == agent.read(text)
+    assert 0.5 <= heard.confidence <= 1
+
+
+@pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I was thinking about going to the lake this weekend",
+        "the football game starts at seven",
+        "thank you very much",
+    ],
+)
+def test_talk_is_no_command(
+    recognizer: EmbeddedRecognizer, text: str, voice: str
+) -> None:
+    heard = recognizer.recognize(say(text, voice), "en")
+    assert heard == Recognition("", heard.confidence, rejected="no_command")
+    assert heard.confidence < 0.5
+
+
+@pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])
+@pytest.mark.parametrize(
+    "sentence",
+    ["turn {} the tv", "turn the bed light {}", "switch {} the coffee machine"],
+)
+def test_on_is_never_off(
+    recognizer: EmbeddedRecognizer, agent: Agent, sentence: str, voice: str
+) -> None:
+    for said, opposite in (("on", "off"), ("off", "on")):
+        heard = recognizer.recognize(say(sentence.format(said), voice), "en")
+        meaning = agent.read(heard.text) if heard.text else None
+        assert meaning != agent.read(sentence.format(opposite))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 159, 160, 400, 3200, 32_000])
+def test_silence_of_any_length_is_silence(
+    recognizer: EmbeddedRecognizer, samples: int
+) -> None:
+    heard = recognizer.recognize(np.zeros(samples, np.int16), "en")
+    assert heard == Recognition("", 0.0, rejected="silence")
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        np.random.default_rng(1).integers(-8000, 8000, 48_000).astype(np.int16),
+        np.full(16_000, 32_767, np.int16),
+        np.where(np.arange(32_000) // 8 % 2, 20_000, -20_000).astype(np.int16),
+    ],
+    ids=["noise", "constant", "square wave"],
+)
+def test_no_sound_becomes_a_command(recognizer: EmbeddedRecognizer, sound: Pcm) -> None:
+    heard = recognizer.recognize(sound, "en")
+    assert heard.text == ""
+    assert heard.rejected in ("silence", "no_command")
+
+
+def test_a_piece_of_a_word_is_no_command(recognizer: EmbeddedRecognizer) -> None:
+    spoken = say("turn on the kitchen lights", SLT)
+    heard = recognizer.recognize(spoken[6400:9600], "en")
+    assert heard.text == ""
+
+
+def test_the_same_audio_is_heard_the_same_way(recognizer: EmbeddedRecognizer) -> None:
+    spoken = say("turn on the kitchen lights", SLT)
+    once = recognizer.recognize(spoken, "en")
+    recognizer.recognize(say("what time is it", RMS), "en")
+    assert recognizer.recognize(spoken, "en") == once
+
+
+def test_only_english_is_spoken(recognizer: EmbeddedRecognizer) -> None:
+    with pytest.raises(ValueError, match="English only, not 'de'"):
+        recognizer.recognize(np.zeros(16_000, np.int16), "de")
+    with pytest.raises(ValueError, match="English only, not 'fr'"):
+        recognizer.set_vocabulary(Vocabulary(language="fr"))
+    assert recognizer.recognize(np.zeros(9, np.int16), "en-GB").rejected == "silence"
+
+
+def test_a_new_vocabulary_takes_the_old_ones_place(tmp_path: Path) -> None:
+    engine = EmbeddedRecognizer(tmp_path)
+    spoken = say("turn on the kitchen light", SLT)
+    assert engine.recognize(spoken, "en").text == ""
+    report = engine.set_vocabulary(lamp_home())
+    assert engine.recognize(spoken, "en").text == "turn on the kitchen light"
+    assert report.sentences > 1000
+    assert report.words > 100
+    assert report.seconds > 0
+    assert engine.set_vocabulary(lamp_home()).version == report.version
+    engine.set_vocabulary(Vocabulary())
+    assert engine.recognize(spoken, "en").text == ""
+
+
+def test_the_report_lists_the_words_it_had_to_guess(
+    recognizer: EmbeddedRecognizer,
+) -> None:
+    report = recognizer.set_vocabulary(family_home())
+    assert {"ecobee", "sonos"} <= set(report.guessed)
+    assert "kitchen" not in report.guessed
+
+
+def test_names_with_odd_signs_are_heard_and_spelled_as_in_the_home(
+    tmp_path: Path,
+) -> None:
+    lamp = lamp_home()
+    engine = EmbeddedRecognizer(tmp_path)
+    engine.set_vocabulary(
+        Vocabulary(
+            entities=(
+                type(lamp.entities[0])("light.x", "light", ("Bedroom (Window) & Co",)),
+            )
+        )
+    )
+    heard = engine.recognize(say("turn on bedroom window and co", SLT), "en")
+    assert heard.text == "turn on bedroom (window) & co"
+
+
+def test_an_utterance_is_heard_while_a_vocabulary_compiles(
+    recognizer: EmbeddedRecognizer,
+) -> None:
+    spoken = say("turn on the kitchen lights", SLT)
+    expected = recognizer.recognize(spoken, "en")
+    failures: list[Exception] = []
+
+    def change() -> None:
+        try:
+            for _ in range(3):
+                recognizer.set_vocabulary(family_home())
+        except Exception as error:  # noqa: BLE001 - reported by the test
+            failures.append(error)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    heard = [recognizer.recognize(spoken, "en") for _ in range(5)]
+    changing.join()
+    assert failures == []
+    assert heard == [expected] * 5
+
+
+def recordings(subset: str, part: str = "") -> Iterator[tuple[str, Pcm]]:
+    """Yield (label, audio) of the recordings beside the checkout."""
+    rows = csv.DictReader((DATA / "MANIFEST.csv").open(encoding="utf-8"))
+    for row in rows:
+        if row["subset"] == subset and part in row["file"]:
+            pcm, _ = soundfile.read(DATA / row["file"], dtype="int16")
+            yield row["label"], pcm
+
+
+recorded = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the recordings are not beside this checkout"
+)
+
+
+@recorded
+def test_recorded_commands_are_heard_and_never_reversed(
+    recognizer: EmbeddedRecognizer, agent: Agent
+) -> None:
+    pair = {"HassTurnOn", "HassTurnOff"}
+    right = total = 0
+    for label, pcm in [
+        *recordings("commands-real"),
+        *recordings("commands-tts", "/en/turn"),
+    ]:
+        meant = agent.read(label)
+        if meant is None:
+            continue
+        total += 1
+        text = recognizer.recognize(pcm, "en").text
+        heard = agent.read(text) if text else None
+        right += heard == meant
+        if heard:
+            assert {heard[0], meant[0]} != pair, label
+    assert right / total > 0.6
+
+
+@recorded
+def test_recorded_talk_is_no_command(recognizer: EmbeddedRecognizer) -> None:
+    clips = [pcm for _, pcm in recordings("speech-negative")][::16]
+    accepted = sum(bool(recognizer.recognize(pcm, "en").text) for pcm in clips)
+    assert len(clips) == 50
+    assert accepted <= 1
