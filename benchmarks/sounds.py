@@ -43,7 +43,10 @@ def main(
     ),
     snr: Annotated[float, typer.Option(help="dB of a clip over its background")] = 15.0,
     minutes: Annotated[int, typer.Option(help="of music, and of noise")] = 30,
-    quick: Annotated[bool, typer.Option(help="a seventh of the rhythm grid")] = False,
+    every: Annotated[
+        int, typer.Option(min=1, help="take every so many-th rhythm condition")
+    ] = 1,
+    beeping: Annotated[float, typer.Option(help="seconds of each look-alike")] = 130.0,
     to: Annotated[
         Path | None, typer.Option("--json", help="also write figures here")
     ] = None,
@@ -51,7 +54,7 @@ def main(
     """Measure on recordings that training never saw, on negatives, and on alarms."""
     labels = list(load_catalogue().values())
     classifier = EmbeddedClassifier()
-    report: Report = {"cores": os.cpu_count(), "rhythm": alarms(quick=quick)}
+    report: Report = {"cores": os.cpu_count(), "rhythm": alarms(every, beeping)}
     report["cost_ms_per_s"] = cost(classifier, labels)
     try:
         unseen = [load(one) for one in split(read_manifest(data))[1]]
@@ -62,16 +65,16 @@ def main(
         speech = [clip for clip in unseen if clip.recording.name == "speech"]
         report["accuracy"] = accuracy(classifier, clips)
         report["recall"] = recall(classifier, labels, clips, snr)
-        report["false_alarms"] = negatives(classifier, labels, speech, minutes)
+        report["false_alarms"] = negatives(classifier, labels, speech, minutes, beeping)
         report["yamnet"] = peer(peers, labels, clips, speech, snr)
     if to is not None:
         to.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
-def alarms(*, quick: bool) -> Report:
+def alarms(every: int, beeping: float) -> Report:
     """Alarms of every timing, tone, room and noise; then what is no alarm."""
     outcomes: list[Outcome] = []
-    grid = rhythm_grid()[:: 7 if quick else 1]
+    grid = rhythm_grid()[::every]
     with Progress(console=console, transient=True) as progress:
         for seed, condition in enumerate(progress.track(grid, description="alarms")):
             outcomes.append(try_condition(condition, seed))
@@ -102,7 +105,7 @@ def alarms(*, quick: bool) -> Report:
     )
     fooled = {
         name: [change.label for change in evaluation.started(audio, None, _alarms())]
-        for name, audio in evaluation.look_alikes().items()
+        for name, audio in evaluation.look_alikes(beeping).items()
     }
     false = {name: heard for name, heard in fooled.items() if heard}
     console.print(f"Look-alikes taken for an alarm: {false or 'none'} of {len(fooled)}")
@@ -186,6 +189,7 @@ def negatives(
     labels: list[SoundLabel],
     speech: list[Clip],
     minutes: int,
+    beeping: float,
 ) -> Report:
     """False alarms an hour, for the default labels and for all."""
     table = Table("what", "hours", "default labels", "all labels", title="False alarms")
@@ -193,7 +197,7 @@ def negatives(
         "talk": lambda: evaluation.talk(speech),
         "music": lambda: evaluation.songs(minutes),
         "noise": lambda: evaluation.noises(minutes),
-        "beeps": lambda: evaluation.look_alikes().values(),
+        "beeps": lambda: evaluation.look_alikes(beeping).values(),
     }
     report: Report = {}
     default = {label.slug for label in labels if label.default}

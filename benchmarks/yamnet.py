@@ -16,7 +16,7 @@ from model_server.evaluation.synthesis import Audio, pcm
 _WINDOW = 15_600
 _LOUD = 500
 # The display names of AudioSet that mean our label.
-_CLASSES = {
+CLASSES = {
     "glass_break": ("Shatter", "Glass"),
     "siren": (
         "Siren",
@@ -47,8 +47,6 @@ class PeerMissingError(Exception):
 class Peer:
     """Windows of 0.975 s without overlap, loud enough, any one of which fires."""
 
-    labels = tuple(_CLASSES)
-
     def __init__(self, folder: Path) -> None:
         """Load `yamnet.tflite`. Raises PeerMissingError."""
         model = folder / "yamnet.tflite"
@@ -72,8 +70,9 @@ class Peer:
         ]
         self._places = {
             slug: [displayed.index(name) for name in wanted]
-            for slug, wanted in _CLASSES.items()
+            for slug, wanted in CLASSES.items()
         }
+        self.labels = tuple(self._places)
         self._kept: dict[tuple[str, float], dict[str, float]] = {}
 
     def best(self, audio: Audio) -> dict[str, float]:
