@@ -85,10 +85,12 @@ class Session:
         except WebSocketDisconnect:
             _LOGGER.info("%s left without `end`", self.microphone or "A client")
         finally:
-            writer.cancel()
             sessions.discard(self)
             self._service.metrics.streams.set(len(sessions))
             self._over.set()
+            writer.cancel()
+            # Whatever it failed with, the reader has met too.
+            await asyncio.gather(writer, return_exceptions=True)
 
     async def _outcome(self, full: bool) -> tuple[Stopped | Error, int]:
         """Serve, and tell how it ended: the last message and the close code."""
