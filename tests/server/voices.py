@@ -16,7 +16,7 @@ from model_server.audio import SAMPLE_RATE, Pcm
 
 @cache
 def say(text: str, voice: str = "slt") -> Pcm:
-    """flite's rendering of a sentence, (samples,); voices slt, rms, awb, kal16."""
+    """A sentence as flite says it, (samples,); voices slt, rms, awb, kal16."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
         subprocess.run(
