@@ -22,7 +22,7 @@ from demo.microphone import own_microphone
 from demo.processes import StartError
 from demo.stack import ROOT
 from demo.stage import Played, perform
-from demo.timeline import Timeline, summary
+from demo.timeline import Timeline, picture, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
                 shown.print()
                 shown.print(summary(plays, house.microphone))
             if options.picture:
-                painter.save_svg(str(options.picture), title="scripts/demo")
+                options.picture.write_text(picture(painter), encoding="utf-8")
             if options.stay:
                 _invite(house, console)
                 await asyncio.Event().wait()

@@ -39,9 +39,9 @@ class Voice:
 
 VOICES = (
     Voice("flite", "slt"),
-    Voice("espeak-ng", "en-us+f3"),
+    Voice("espeak-ng", "en-us+f2"),
     Voice("flite", "rms"),
-    Voice("espeak-ng", "en-gb+m3"),
+    Voice("flite", "kal16"),
 )
 
 

@@ -90,6 +90,11 @@ class Device:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def press(self, state: str) -> None:
+        """Switch it by hand, as with a button on it; it reports that like any change."""
+        self.state = state
+        self._client.publish(f"{self._topic}/state", state, qos=1, retain=True)
+
     def discovery(self) -> dict[str, object]:
         """Return the payload that Home Assistant learns the device from."""
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 import time
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,23 @@ def reference(scene: Scene, playback: Playback) -> float:
     return playback.start if scene.reference == "start" else playback.end
 
 
+async def prepare(house: House, scene: Scene) -> None:
+    """Switch devices by hand, where a command would find nothing to change."""
+    for slug, value in scene.expected.commands:
+        device = house.devices[slug]
+        if device.state != value:
+            continue
+        other = "OFF" if value == "ON" else "ON"
+        pressed = Trace("state", house.entities[slug], other.lower())
+        began = time.time()
+        device.press(other)
+        await house.journal.until(partial(_left, pressed), began, 5.0)
+
+
+def _left(trace: Trace, entries: Sequence[Entry]) -> bool:
+    return not missing([trace], entries)
+
+
 async def play(
     house: House,
     scene: Scene,
@@ -80,6 +98,7 @@ async def play(
     `playing` is told the start, the seconds and the reference of the sound.
     """
     wanted = house.traces(scene.expected)
+    await prepare(house, scene)
     began = time.time()
     playback = house.air.play(scene.audio)
     playing(playback.start, playback.end - playback.start, reference(scene, playback))
@@ -127,11 +146,8 @@ async def settle(house: House, played: Played) -> tuple[str, ...]:
         began = time.time()
         siren = house.entities[SIREN]
         await house.client.service("siren", "turn_off", entity_id=siren)
-        await house.journal.until(
-            lambda entries: not missing([Trace("state", siren, "off")], entries),
-            began,
-            5.0,
-        )
+        off = Trace("state", siren, "off")
+        await house.journal.until(partial(_left, off), began, 5.0)
     if played.observed.sounds:
         await asyncio.sleep(_LAST_WORDS_S)
     return on(house.journal.since(start))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 import json
+import re
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -139,6 +140,12 @@ class Timeline:
     def _print(self, text: Text) -> None:
         for console in self.consoles:
             console.print(text, soft_wrap=True)
+
+
+def picture(painter: Console) -> str:
+    """Return what a recording console was told as SVG that fetches no fonts."""
+    svg = painter.export_svg(title="scripts/demo")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def summary(plays: Sequence[Played], microphone: str) -> Table:

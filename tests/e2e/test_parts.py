@@ -24,7 +24,7 @@ from demo.outcome import NOTHING, Outcome, Trace, missing, observed
 from demo.processes import Process, StartError, accepts, free_port
 from demo.stack import ROOT
 from demo.stage import Played
-from demo.timeline import Timeline, step, summary
+from demo.timeline import Timeline, picture, step, summary
 
 NOW = 1_800_000_000.0
 
@@ -381,6 +381,15 @@ def test_the_table_shows_what_is_not_as_expected_and_why() -> None:
     assert text.count("siren.siren on") == 1
     assert "smoke stays on" in text
     assert "nothing" in text
+
+
+def test_the_picture_of_the_timeline_fetches_nothing() -> None:
+    painter = Console(record=True, file=io.StringIO(), width=80)
+    Timeline([painter], "kitchen", {}).scene(1, 1, "a smoke alarm", "a generator")
+    svg = picture(painter)
+    assert "smoke" in svg
+    assert "url(http" not in svg
+    assert 'url("' not in svg
 
 
 def _playback() -> Playback:
