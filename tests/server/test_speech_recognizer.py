@@ -14,6 +14,7 @@ import soundfile
 from benchmarks.commands import DATA, Agent
 from benchmarks.spoken import say
 from model_server.engines.base import Pcm, Recognition, Vocabulary
+from model_server.engines.embedded.rejection import ACCEPTED
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.homes import family_home, lamp_home
 
@@ -54,7 +55,7 @@ def test_a_command_is_heard(
     heard = recognizer.recognize(say(text, voice), "en")
     assert heard.rejected is None
     assert agent.read(heard.text) == agent.read(text)
-    assert 0.5 <= heard.confidence <= 1
+    assert ACCEPTED <= heard.confidence <= 1
 
 
 @pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])
@@ -71,7 +72,7 @@ def test_talk_is_no_command(
 ) -> None:
     heard = recognizer.recognize(say(text, voice), "en")
     assert heard == Recognition("", heard.confidence, rejected="no_command")
-    assert heard.confidence < 0.5
+    assert heard.confidence < ACCEPTED
 
 
 @pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])

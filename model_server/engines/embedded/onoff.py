@@ -26,7 +26,7 @@ _MOST_SCORE = 20.0
 # confidence, the ending must speak for the word too, or the margin be wide: a
 # misheard name also shifts where the word is looked for.
 _SURE = 6.0
-_MARGIN = 5.0
+_MARGIN = 8.0
 _FITS = 0.9
 _HUM_ALONE = 2.5
 
