@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from model_server.evaluation.sounds import (
     rhythm_grid,
     try_condition,
 )
+from model_server.monitor import pattern
 from model_server.monitor.rhythm import RhythmChange, RhythmRecognizer
+from model_server.monitor.tones import Pulse
 
 
 def _changes(audio: synthesis.Audio) -> list[RhythmChange]:
@@ -80,7 +84,7 @@ def test_one_group_alone_is_no_alarm() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern",
+    "beeping",
     [
         pytest.param([(0.5, 0.5)] * 3 + [(0.5, 1.5)], id="four long beeps"),
         pytest.param([(0.5, 0.5), (0.5, 1.5)], id="two long beeps"),
@@ -91,9 +95,9 @@ def test_one_group_alone_is_no_alarm() -> None:
     ],
 )
 def test_rhythms_close_to_the_standards_are_no_alarm(
-    pattern: list[tuple[float, float]],
+    beeping: list[tuple[float, float]],
 ) -> None:
-    assert _starts(synthesis.beeps(30.0, 3100.0, pattern)) == []
+    assert _starts(synthesis.beeps(30.0, 3100.0, beeping)) == []
 
 
 def test_music_speech_like_noise_and_hum_are_no_alarm() -> None:
@@ -161,3 +165,27 @@ def test_how_the_stream_is_cut_changes_nothing(sizes: list[int]) -> None:
 
     assert [change.state for change in _WHOLE] == ["start", "end"]
     assert changes == _WHOLE
+
+
+def test_a_beeping_that_never_pauses_is_not_searched_for_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[int] = []
+    search = pattern._between
+
+    def count(*arguments: Any) -> list[Pulse]:
+        searched.append(1)
+        return search(*arguments)
+
+    monkeypatch.setattr(pattern, "_between", count)
+    crowd = [Pulse(1600 * k, 1600 * k + 960, 3000.0, -6.0) for k in range(160)]
+    alarm = [
+        Pulse(base + 3200 * k, base + 3200 * k + 1600, 3000.0, -6.0)
+        for base in (0, 91_200)
+        for k in range(4)
+    ]
+
+    assert pattern.find_match(pattern.T4, crowd) is None
+    assert searched == []
+    assert pattern.find_match(pattern.T4, alarm) is not None
+    assert searched
