@@ -14,7 +14,8 @@ from benchmarks.commands import Agent
 from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 from model_server.engines.embedded.grammar import Grammar, compile_network
 from model_server.engines.embedded.home import Home, compile_home
-from model_server.engines.embedded.sentences import END, Network, read_templates
+from model_server.engines.embedded.network import END, Network
+from model_server.engines.embedded.sentences import build_network, read_templates
 from tests.server.homes import family_home, lamp_home
 
 
@@ -142,8 +143,6 @@ def test_a_language_without_sentences_is_refused() -> None:
 
 
 def test_an_unknown_rule_in_a_template_is_named() -> None:
-    from model_server.engines.embedded.sentences import build_network  # noqa: PLC0415
-
     intents = read_templates("en")
     intents.expansion_rules.pop("turn")
     with pytest.raises(ValueError, match="turn"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import random
 
-from .sentences import Network
+from .network import Network
 
 _TRIE = -1
 """Marks a state inside a list: (trie's index, node, state after the list)."""
