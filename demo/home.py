@@ -194,7 +194,12 @@ async def add_alert(client: HomeClient, label: str, sensor: str, siren: str) -> 
             "alias": f"Sound alert: {label}",
             "use_blueprint": {
                 "path": "earshot/sound_alert.yaml",
-                "input": {"sounds": [sensor], "sirens": {"entity_id": [siren]}},
+                # Alarms follow each other here faster than in any home.
+                "input": {
+                    "sounds": [sensor],
+                    "sirens": {"entity_id": [siren]},
+                    "cool_down": 0,
+                },
             },
         },
     )
