@@ -26,7 +26,7 @@ class EmbeddedRecognizer:
     """English commands of one home; `cache` keeps compiled grammars between starts."""
 
     info = EngineInfo(name="embedded-speech", version=version("pocketsphinx"))
-    languages = ("en",)
+    languages: tuple[str, ...] = ("en",)
 
     def __init__(self, cache: Path) -> None:
         """Start with what can be said in any home: timers, the time, the date."""
