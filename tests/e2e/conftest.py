@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 import pytest_asyncio
+from pytest_asyncio import is_async_test
 
 from demo.house import House, furnished_house, running_house
 from demo.scenes import Scene
@@ -25,6 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("EARSHOT_SCREENSHOTS"),
         help="folder to save the browser test's pictures in",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all of these tests in one loop: it is what the house's sound comes from."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and is_async_test(item):
+            marker = pytest.mark.asyncio(loop_scope="session")
+            item.add_marker(marker, append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

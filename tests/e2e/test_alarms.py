@@ -11,8 +11,6 @@ from demo.journal import State
 from demo.scenes import alarms
 from tests.e2e.conftest import Stage
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.mark.parametrize(("number", "label"), [(0, "smoke"), (1, "co")])
 async def test_an_alarm_starts_the_siren_and_is_told_once_everywhere(

@@ -7,15 +7,12 @@ import time
 from typing import Any
 
 import numpy as np
-import pytest
 
 from demo import audio
 from demo.air import RATE
 from demo.house import House
 from demo.outcome import observed
 from demo.scenes import KITCHEN_LIGHTS
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _RUN_S = 30.0
 _FRAME = 640

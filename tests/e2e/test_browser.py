@@ -13,8 +13,6 @@ import pytest_asyncio
 from demo import audio
 from demo.house import House
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 _WAIT_MS = 30_000
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # The browser, too, keeps to this machine.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import pytest
-
 from demo import audio
 from demo.devices import Act
 from demo.house import House
@@ -13,8 +11,6 @@ from demo.journal import Message
 from demo.outcome import Outcome
 from demo.scenes import KITCHEN_LIGHTS, Scene, spoken, switch
 from tests.e2e.conftest import Stage
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_the_two_commands_switch_the_lamp_and_are_never_confused(

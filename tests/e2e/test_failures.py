@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
-
 from demo import audio
 from demo.devices import Act
 from demo.house import House
 from demo.journal import Entry, Message, State
 from demo.scenes import KITCHEN_LIGHTS, SIREN, Scene, switch
 from tests.e2e.conftest import Stage
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _EVENT = "earshot/kitchen/sound"
 _SOON_S = 60.0

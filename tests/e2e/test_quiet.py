@@ -9,8 +9,6 @@ from demo.outcome import NOTHING
 from demo.scenes import quiet
 from tests.e2e.conftest import Stage
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.mark.parametrize("number", range(3), ids=["talk", "music", "noise"])
 async def test_what_means_nothing_leads_to_nothing(stage: Stage, number: int) -> None:

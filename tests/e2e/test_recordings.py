@@ -9,8 +9,6 @@ import pytest
 from demo.scenes import RECORDINGS, recorded
 from tests.e2e.conftest import Stage
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 
 @pytest.mark.parametrize(
     "number",
