@@ -103,7 +103,7 @@ class SpeechRecognizer(Protocol):
         """
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
-        """Recognise one utterance, (samples,) with up to 0.5 s of margin around it."""
+        """Recognise one utterance, (samples,) with up to 0.65 s of margin around it."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ class EndpointSettings:
     margins the recogniser gets, because soft consonants score low.
     """
 
-    on: float = 0.5
-    off: float = 0.35
+    on: float = 0.4
+    off: float = 0.2
     min_speech_s: float = 0.25
     pause_s: float = 0.6
-    pre_roll_s: float = 0.5
+    pre_roll_s: float = 0.65
     post_s: float = 0.25
     max_utterance_s: float = 15.0
 

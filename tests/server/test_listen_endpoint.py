@@ -77,10 +77,10 @@ def test_speech_between_pauses_is_one_utterance_with_its_margins() -> None:
     assert spans(events) == [(2, 3)]
     utterance = events[1]
     assert isinstance(utterance, Utterance)
-    before = utterance.pcm[: SAMPLE_RATE // 2]
-    assert utterance.pcm.size == round(1.75 * SAMPLE_RATE)
-    assert before.max() == 0
-    assert utterance.pcm[SAMPLE_RATE // 2] == 900
+    margin = round(0.65 * SAMPLE_RATE)
+    assert utterance.pcm.size == round(1.9 * SAMPLE_RATE)
+    assert utterance.pcm[:margin].max() == 0
+    assert utterance.pcm[margin] == 900
 
 
 def test_an_utterance_is_given_out_as_soon_as_the_pause_is_long_enough() -> None:
@@ -108,8 +108,8 @@ def test_a_click_is_no_speech_and_is_never_announced() -> None:
 
 
 def test_a_hesitant_score_keeps_speech_going_but_does_not_begin_it() -> None:
-    assert run(script((1, 0), (1, 0.4), (1, 0))) == []
-    assert spans(run(script((1, 0), (0.5, 0.9), (1, 0.4), (1, 0)))) == [(1, 2.5)]
+    assert run(script((1, 0), (1, 0.3), (1, 0))) == []
+    assert spans(run(script((1, 0), (0.5, 0.9), (1, 0.3), (1, 0)))) == [(1, 2.5)]
 
 
 def test_speech_at_the_very_start_has_what_margin_there_is() -> None:

@@ -13,7 +13,7 @@ from .decoder import Path
 # Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
 _BIAS = 3.169
 _WEIGHTS = (2.119, 0.590, 0.742, 2.777, 0.403)
-ACCEPTED = 0.7
+ACCEPTED = 0.8
 """Confidence below which an utterance is no command."""
 
 # A word that fits this badly is wrong; how much worse says nothing more.

@@ -52,7 +52,7 @@ class EmbeddedRecognizer:
         )
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
-        """Recognise one utterance, (samples,) with up to 0.5 s of margin around it.
+        """Recognise one utterance, (samples,) with up to 0.65 s of margin around it.
 
         Raises ValueError for a language other than English.
         """
