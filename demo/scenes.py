@@ -103,11 +103,6 @@ class Recording:
 # A selection: `python -m benchmarks.commands` tells how often such clips are understood.
 RECORDINGS = (
     Recording(
-        "speech_real_en/whats-the-date.flac",
-        "“what's the date”",
-        Outcome(intents=("HassGetCurrentDate",)),
-    ),
-    Recording(
         "speech_tts/en/turn on the Kitchen lights.flac",
         "“turn on the kitchen lights”",
         switch(KITCHEN_LIGHTS, "ON"),

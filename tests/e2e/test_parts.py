@@ -215,7 +215,7 @@ def test_a_folder_of_recordings_says_itself_what_to_expect(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({}, "there is no speech_real_en"),
+        ({}, "there is no speech_tts"),
         ({"scenes.csv": "file,title\nx.wav,x\n"}, "needs the columns"),
         (
             {
