@@ -22,7 +22,7 @@ DATA = Path(
 )
 
 needs_recordings = pytest.mark.skipif(
-    not (DATA / "MANIFEST.csv").is_file(), reason="the recordings are not here"
+    not DATA.is_dir(), reason="the recordings are not here"
 )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-import os
-from pathlib import Path
 
 from hypothesis import given, settings, strategies as st
 import numpy as np
@@ -21,13 +19,11 @@ from model_server.listen.endpoint import (
     SpeechStart,
     Utterance,
 )
+from tests.server.recordings import DATA, needs_recordings
 from tests.server.voices import say, silence
 
 CHUNK = 160
 PER_SECOND = SAMPLE_RATE // CHUNK
-DATA = Path(
-    os.environ.get("EARSHOT_DATA", Path(__file__).parents[2] / "../shared/data")
-)
 
 
 class LoudIsSpeech:
@@ -255,7 +251,7 @@ def test_real_speech_cut_anywhere_gives_the_same_utterances(sizes: list[int]) ->
     assert fingerprint(spoken_events(sizes)) == fingerprint(spoken_events([10**9]))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the recordings are not here")
+@needs_recordings
 def test_every_recorded_command_is_exactly_one_utterance() -> None:
     recordings = sorted((DATA / "speech_real_en").glob("*.flac"))
     assert recordings

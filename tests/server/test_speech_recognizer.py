@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.commands import DATA, Agent
+from benchmarks.commands import Agent
 from benchmarks.spoken import say
 from model_server.engines.base import Pcm, Recognition, Vocabulary
 from model_server.engines.embedded.rejection import ACCEPTED
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.homes import family_home, lamp_home
+from tests.server.recordings import DATA, needs_recordings
 
 SLT = "flite:slt"
 RMS = "flite:rms"
@@ -202,12 +203,7 @@ def recordings(subset: str, part: str = "") -> Iterator[tuple[str, Pcm]]:
             yield row["label"], pcm
 
 
-recorded = pytest.mark.skipif(
-    not DATA.is_dir(), reason="the recordings are not beside this checkout"
-)
-
-
-@recorded
+@needs_recordings
 def test_recorded_commands_are_heard_and_never_reversed(
     recognizer: EmbeddedRecognizer, agent: Agent
 ) -> None:
@@ -229,7 +225,7 @@ def test_recorded_commands_are_heard_and_never_reversed(
     assert right / total > 0.6
 
 
-@recorded
+@needs_recordings
 def test_recorded_talk_is_no_command(recognizer: EmbeddedRecognizer) -> None:
     clips = [pcm for _, pcm in recordings("speech-negative")][::16]
     accepted = sum(bool(recognizer.recognize(pcm, "en").text) for pcm in clips)
