@@ -26,8 +26,9 @@ from model_server.api.vocabulary import (
 )
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.decode import DecodeError, open_audio, read_audio
-from model_server.build import build_classifier, build_recognizer
+from model_server.build import Builder, build_engines
 from model_server.catalogue import load_catalogue
+from model_server.engines.base import EngineError
 from model_server.listen import listener
 from model_server.settings import Settings, SettingsError, load_settings
 
@@ -101,6 +102,15 @@ def serve(
     idle_s: Annotated[
         float | None, typer.Option(help="Longest time without a frame.")
     ] = None,
+    speech: Annotated[
+        str | None, typer.Option(help="embedded, midashenglm or remote.")
+    ] = None,
+    sounds: Annotated[
+        str | None, typer.Option(help="embedded, ced or midashenglm.")
+    ] = None,
+    descriptions: Annotated[
+        str | None, typer.Option(help="none, midashenglm or remote.")
+    ] = None,
 ) -> None:
     """Serve microphones until SIGINT or SIGTERM."""
     settings = settings_or_fail(
@@ -117,6 +127,9 @@ def serve(
         max_ahead_s=max_ahead_s,
         max_message_bytes=max_message_bytes,
         idle_s=idle_s,
+        speech=speech,
+        sounds=sounds,
+        descriptions=descriptions,
     )
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -130,11 +143,11 @@ def serve(
         socket = bind(settings.host, settings.port)
         made = TokenFile(settings.data_dir).ensure()
         server = EarshotServer(
-            create_app(settings, build_recognizer(settings), build_classifier()),
+            create_app(settings, build_engines(settings)),
             socket,
             lambda url: print(f"Earshot listens on {url}", flush=True),
         )
-    except BindError as error:
+    except (BindError, EngineError) as error:
         fail(error)
     except ssl.SSLError:
         fail("--tls-cert and --tls-key are no matching pair of PEM files.")
@@ -175,14 +188,16 @@ def transcribe(
         fail(f"{vocabulary} is no vocabulary: {error}")
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}; give a file that can be read.")
-    recognizer = build_recognizer(settings)
     language = body.language if body else "en"
-    if body is not None:
-        try:
+    try:
+        recognizer = Builder(settings).recognizer()
+        if body is not None:
             recognizer.set_vocabulary(to_vocabulary(body))
-        except ValueError as error:
-            fail(f"The vocabulary cannot be used: {error}.")
-    said = listener.transcribe(recognizer, pcm, language)
+        said = listener.transcribe(recognizer, pcm, language)
+    except ValueError as error:
+        fail(f"The vocabulary cannot be used: {error}.")
+    except EngineError as error:
+        fail(error)
     if as_json:
         print(json.dumps(files.transcription_json(said), ensure_ascii=False, indent=2))
     else:
@@ -193,9 +208,16 @@ def transcribe(
 def classify(
     file: Annotated[Path, typer.Argument(help="Any audio file, of any length.")],
     as_json: AsJson = False,
+    data_dir: DataDir = None,
+    config: Config = None,
 ) -> None:
     """List the sound events of a file."""
+    settings = settings_or_fail(config, data_dir=data_dir)
     catalogue = load_catalogue()
+    try:
+        classifier = Builder(settings).classifier()
+    except EngineError as error:
+        fail(error)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -209,11 +231,11 @@ def classify(
             task = bar.add_task(file.name, total=audio.duration)
             events = files.find_sounds(
                 audio.blocks,
-                build_classifier(),
+                classifier,
                 list(catalogue.values()),
                 lambda seconds: bar.update(task, completed=seconds),
             )
-    except DecodeError as error:
+    except (DecodeError, EngineError) as error:
         fail(error)
     if as_json:
         print(json.dumps([event.as_json() for event in events], indent=2))

@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,12 +29,74 @@ class SettingsError(Exception):
     """The configuration cannot be used; the message says what to change."""
 
 
+class _Section(BaseModel):
+    """A table of the TOML file; in the environment its name, two underscores, a field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MiDashengSettings(_Section):
+    """The big model in this process. `model` is a name that `fetch` knows, or a folder."""
+
+    model: str = "midashenglm-7b"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_batch: Annotated[int, Field(ge=1, le=512)] = 8
+    """Utterances, windows and questions that are decoded together."""
+    max_waiting: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Calls of one kind that may wait; a further one is refused."""
+    audio_first: bool = True
+    """Audio before the instruction: what several questions about it have in common."""
+    system: str | None = None
+    """A system message before everything, if the checkpoint was trained with one."""
+
+
+class CedSettings(_Section):
+    """The downloaded sound classifier. `model` is a name that `fetch` knows, or a folder."""
+
+    model: str = "ced-tiny"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+
+
+class RemoteSettings(_Section):
+    """An OpenAI-compatible server with audio input: vLLM, llama.cpp, another Earshot."""
+
+    url: str | None = None
+    """Its base address, such as http://gpu.lan:8000/v1."""
+    model: str = "midasheng"
+    api_key: SecretStr | None = None
+    ca_cert: Path | None = None
+    """PEM certificates to trust instead of the system's."""
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 20.0
+    parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    fallback: bool = True
+    """Recognise with the embedded engine while the remote one is away."""
+
+
+class WyomingSettings(_Section):
+    """The Wyoming door, closed unless it has a port. It has no token: mind the address."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    host: str = "127.0.0.1"
+    max_connections: Annotated[int, Field(ge=1, le=1024)] = 16
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default. Seconds and bytes are in the names."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EARSHOT_", extra="forbid", frozen=True
+        env_prefix="EARSHOT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
     )
+
+    speech: Literal["embedded", "midashenglm", "remote"] = "embedded"
+    sounds: Literal["embedded", "ced", "midashenglm"] = "embedded"
+    descriptions: Literal["none", "midashenglm", "remote"] = "none"
+    midashenglm: MiDashengSettings = MiDashengSettings()
+    ced: CedSettings = CedSettings()
+    remote: RemoteSettings = RemoteSettings()
+    wyoming: WyomingSettings = WyomingSettings()
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_PORT
@@ -47,6 +116,13 @@ class Settings(BaseSettings):
     def _tls_takes_both(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS takes a certificate and a key: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _remote_takes_an_address(self) -> Settings:
+        wanted = "remote" in (self.speech, self.descriptions)
+        if wanted and self.remote.url is None:
+            raise ValueError("The remote engine takes an address: set remote.url")
         return self
 
     @classmethod

@@ -15,18 +15,15 @@ from model_server.api.auth import RequireToken
 from model_server.api.http import http_router
 from model_server.api.service import Clock, Service
 from model_server.api.stream import stream_router
-from model_server.engines.base import SoundClassifier, SpeechRecognizer
+from model_server.engines.base import Engines
 from model_server.settings import Settings
 
 
 def create_app(
-    settings: Settings,
-    recognizer: SpeechRecognizer | None,
-    classifier: SoundClassifier | None,
-    clock: Clock | None = None,
+    settings: Settings, engines: Engines, clock: Clock | None = None
 ) -> FastAPI:
     """An application with these engines; its `state.service` is what the doors share."""
-    service = Service(settings, recognizer, classifier, clock)
+    service = Service(settings, engines, clock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

@@ -15,6 +15,7 @@ from model_server.api.vocabulary import (
     VocabularyError,
     parse_vocabulary,
 )
+from model_server.engines.base import EngineError
 
 
 class Health(Message):
@@ -31,7 +32,7 @@ class Refusal(Message):
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal} for status in (401, 413, 422, 500, 501)
+    status: {"model": Refusal} for status in (401, 413, 422, 500, 501, 503)
 }
 _VOCABULARY_REQUEST = {
     "requestBody": {
@@ -85,6 +86,8 @@ def http_router(service: Service) -> APIRouter:
         except ValueError as error:
             message = f"The vocabulary cannot be used: {error}."
             raise RefusedError(422, "unsupported_language", message) from error
+        except EngineError as error:
+            raise RefusedError(503, "engine_unavailable", str(error)) from error
         except EngineFailedError as error:
             raise RefusedError(
                 500,

@@ -5,17 +5,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
+import logging
 from typing import Literal, Protocol
 
 from model_server.api.ids import uuid7
-from model_server.api.messages import Alternative, Message, Sound, Speech, Transcript
+from model_server.api.messages import (
+    Alternative,
+    Intent,
+    Message,
+    Sound,
+    Speech,
+    Transcript,
+)
 from model_server.api.service import Service, engine_message
 from model_server.audio import Pcm
 from model_server.catalogue import SoundLabel
-from model_server.engines.base import Recognition, SpeechRecognizer
+from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.endpoint import EndpointEvent, Utterance
 from model_server.listen.listener import Listener
 from model_server.monitor.monitor import SoundChange, SoundMonitor
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
@@ -152,9 +162,7 @@ class CommandLane:
         for event in events:
             if isinstance(event, Utterance):
                 await self._speech("end", event.end)
-                said = await self._service.work(
-                    "speech", self._listener.recognize, event
-                )
+                said = await self._recognize(event)
                 await self._stream.say(
                     transcript(
                         self._service,
@@ -169,6 +177,15 @@ class CommandLane:
                 self._utterance = uuid7()
                 await self._speech("start", event.start)
 
+    async def _recognize(self, utterance: Utterance) -> Recognition:
+        """What was said. An engine that is away costs this utterance, not the stream."""
+        try:
+            return await self._service.work(
+                "speech", self._listener.recognize, utterance
+            )
+        except EngineError as error:
+            return unavailable(error)
+
     async def _speech(self, state: Literal["start", "end"], sample: int) -> None:
         await self._stream.say(
             Speech(
@@ -178,6 +195,12 @@ class CommandLane:
                 state=state,
             )
         )
+
+
+def unavailable(error: EngineError) -> Recognition:
+    """The outcome of an utterance that no engine could be asked about."""
+    _LOGGER.warning("An utterance was not recognised: %s", error)
+    return Recognition("", 0.0, rejected="unavailable")
 
 
 def transcript(
@@ -206,4 +229,7 @@ def transcript(
         start=start,
         end=end,
         engine=engine_message(recognizer.info),
+        intent=None
+        if said.intent is None
+        else Intent(name=said.intent.name, slots=dict(said.intent.slots)),
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_server.engines.base import Rejection
+
 PROTOCOL = 1
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
@@ -93,22 +95,30 @@ class Alternative(Message):
     confidence: Score
 
 
+class Intent(Message):
+    """What a model understood: an intent of Home Assistant and its slots, unchecked."""
+
+    name: str
+    slots: dict[str, str | int] = {}
+
+
 class Transcript(Result):
     """Server: one utterance's outcome, with the id of its `speech` messages.
 
     `text` is empty exactly when `rejected` says why. `start` and `end` bound the
-    speech; `time` equals `end`.
+    speech; `time` equals `end`. `intent` is there where the engine understands.
     """
 
     type: Literal["transcript"] = "transcript"
     text: str
     confidence: Score
-    rejected: Literal["silence", "no_command", "too_long"] | None = None
+    rejected: Rejection | None = None
     alternatives: list[Alternative] = []
     language: str
     start: datetime
     end: datetime
     engine: Engine
+    intent: Intent | None = None
 
 
 class Sound(Result):
@@ -202,6 +212,13 @@ class SoundCapability(Message):
     labels: list[Label]
 
 
+class DescriptionCapability(Message):
+    """The engine that answers questions about a clip, and how long a clip may be."""
+
+    engine: Engine
+    max_seconds: float
+
+
 class Info(Message):
     """`GET /v1/info`. `id` stays the same for the life of an installation."""
 
@@ -211,6 +228,7 @@ class Info(Message):
     protocol: int = PROTOCOL
     speech: SpeechCapability | None
     sounds: SoundCapability | None
+    descriptions: DescriptionCapability | None = None
     limits: Limits
     streams: int
 

@@ -44,6 +44,12 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self.engine_errors = Counter(
+            "earshot_engine_errors",
+            "Pieces of work that an engine refused or could not do.",
+            ["task"],
+            registry=self.registry,
+        )
         self.processing = Histogram(
             "earshot_processing_seconds",
             "Time spent on one piece of work: a block of audio, or an utterance.",

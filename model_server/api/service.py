@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from model_server import __version__
 from model_server.api.auth import TokenFile
 from model_server.api.messages import (
+    DescriptionCapability,
     Engine,
     Info,
     Label,
@@ -27,8 +28,9 @@ from model_server.api.metrics import Metrics
 from model_server.api.vocabulary import VocabularyFile, to_vocabulary
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import (
+    EngineError,
     EngineInfo,
-    SoundClassifier,
+    Engines,
     SpeechRecognizer,
     VocabularyReport,
 )
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 FAREWELL_S = 5.0
 """How long a client may take to hear that the server stops."""
 
-Work: TypeAlias = Literal["listen", "speech", "sounds", "vocabulary"]
-"""Each kind of work has one thread, so that sounds never wait for commands."""
+Work: TypeAlias = Literal["listen", "speech", "sounds", "vocabulary", "describe"]
+"""Each kind of work has threads of its own, so that sounds never wait for commands."""
 
 T = TypeVar("T")
 
@@ -73,14 +75,14 @@ class Service:
     def __init__(
         self,
         settings: Settings,
-        recognizer: SpeechRecognizer | None,
-        classifier: SoundClassifier | None,
+        engines: Engines,
         clock: Clock | None = None,
     ) -> None:
         """Prepare; `start` must follow before streams are served."""
         self.settings = settings
-        self.recognizer = recognizer
-        self.classifier = classifier
+        self.recognizer = engines.recognizer
+        self.classifier = classifier = engines.classifier
+        self.describer = engines.describer
         self.clock = clock or Clock()
         self.metrics = Metrics()
         self.token = TokenFile(settings.data_dir)
@@ -98,9 +100,16 @@ class Service:
         self._vocabulary: str | None = None
         self._compiling = asyncio.Lock()
         self._failures: set[str] = set()
-        works: tuple[Work, ...] = ("listen", "speech", "sounds", "vocabulary")
+        threads: dict[Work, int] = {
+            "listen": 1,
+            "speech": self.recognizer.parallel if self.recognizer else 1,
+            "sounds": classifier.parallel if classifier else 1,
+            "vocabulary": 1,
+            "describe": self.describer.parallel if self.describer else 1,
+        }
         self._threads = {
-            work: ThreadPoolExecutor(1, thread_name_prefix=work) for work in works
+            work: ThreadPoolExecutor(count, thread_name_prefix=work)
+            for work, count in threads.items()
         }
 
     @property
@@ -137,11 +146,18 @@ class Service:
                 for label in self.catalogue.values()
             ],
         )
+        descriptions = None
+        if self.describer is not None:
+            descriptions = DescriptionCapability(
+                engine=engine_message(self.describer.info),
+                max_seconds=self.describer.max_seconds,
+            )
         return Info(
             id=self._id,
             version=__version__,
             speech=speech,
             sounds=sounds,
+            descriptions=descriptions,
             limits=self.limits,
             streams=len(self.sessions),
         )
@@ -191,11 +207,17 @@ class Service:
         return report
 
     async def work(self, work: Work, call: Callable[..., T], *args: object) -> T:
-        """Run a call on the thread of its kind. Raises EngineFailedError if it raises."""
+        """Run a call on a thread of its kind.
+
+        Raises EngineError if an engine does, EngineFailedError for everything else.
+        """
         loop = asyncio.get_running_loop()
         began = time.perf_counter()
         try:
             return await loop.run_in_executor(self._threads[work], call, *args)
+        except EngineError:
+            self.metrics.engine_errors.labels(work).inc()
+            raise
         except Exception as error:  # noqa: BLE001 - it must end one stream, not more
             self.report(f"{work} engine", error)
             raise EngineFailedError from None

@@ -21,13 +21,13 @@ from model_server.api.intake import (
     check_start,
     parse_text,
 )
-from model_server.api.lanes import CommandLane, Lane, SoundLane, transcript
+from model_server.api.lanes import CommandLane, Lane, SoundLane, transcript, unavailable
 from model_server.api.messages import End, Error, Level, Message, Ready, Start, Stopped
 from model_server.api.service import FAREWELL_S, EngineFailedError, Service
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.level import LevelMeter
 from model_server.catalogue import SoundLabel
-from model_server.engines.base import SpeechRecognizer
+from model_server.engines.base import EngineError, SpeechRecognizer
 from model_server.listen.listener import transcribe
 
 MAX_WAITING = 256
@@ -104,6 +104,9 @@ class Session:
             refusal = Error(code=error.code, message=error.message)
         except WebSocketDisconnect:
             raise
+        except EngineError as error:
+            code = CLOSE_ENGINE
+            refusal = Error(code="engine_failed", message=str(error))
         except Exception as error:  # noqa: BLE001 - a defect must end one stream only
             # An engine's own failure was reported where it was caught.
             if not isinstance(error, EngineFailedError):
@@ -264,14 +267,17 @@ class Session:
     async def _transcribe(self, recognizer: SpeechRecognizer) -> None:
         """Collect one utterance up to `end` and recognise it."""
         pcm = await self._feed.utterance(self._service.settings.max_utterance_s)
-        said = await self._service.work(
-            "speech", transcribe, recognizer, pcm, self.language
-        )
-        bounds = (said.start, said.end)
-        await self.say(
-            transcript(
-                self._service, self, recognizer, uuid7(), bounds, said.recognition
+        bounds = (0, pcm.size)
+        try:
+            said = await self._service.work(
+                "speech", transcribe, recognizer, pcm, self.language
             )
+        except EngineError as error:
+            recognition = unavailable(error)
+        else:
+            bounds, recognition = (said.start, said.end), said.recognition
+        await self.say(
+            transcript(self._service, self, recognizer, uuid7(), bounds, recognition)
         )
 
 

@@ -1,13 +1,15 @@
 """The engine protocols and the plain data that crosses them.
 
-Audio is always 16 kHz mono. Engines are synchronous and are called from one
-thread at a time: the server gives every engine an executor of its own.
+Audio is always 16 kHz mono. Engines are synchronous and are called from at most
+`parallel` threads at a time, which the server keeps for them: 1 for an engine that
+works alone, more for one that batches calls or waits for another machine.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,23 @@ import numpy.typing as npt
 Pcm: TypeAlias = npt.NDArray[np.int16]
 """Samples of 16-bit signed audio, (samples,), 16 kHz mono."""
 
-Rejection = Literal["silence", "no_command", "too_long"]
-"""Why an utterance gave no text."""
+Rejection = Literal["silence", "no_command", "too_long", "unavailable"]
+"""Why an utterance gave no text. `unavailable`: the engine could not be asked."""
+
+
+class EngineError(Exception):
+    """An engine cannot do what was asked, now; the message says what a person can do.
+
+    It never holds audio, text that was heard, or a secret: it is logged and sent.
+    """
+
+
+class EngineBusyError(EngineError):
+    """Too much waits already: this call was dropped before any work was done."""
+
+
+class UnusableRequestError(EngineError):
+    """What was asked cannot be done by this engine, now or later: ask differently."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,17 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
+class Intent:
+    """What a model understood: an intent of Home Assistant and its slots.
+
+    It is data from audio, never an order: who acts on it checks it first.
+    """
+
+    name: str
+    slots: Mapping[str, str | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Recognition:
     """What was said. `text` is empty exactly when `rejected` gives a reason."""
 
@@ -87,6 +115,7 @@ class Recognition:
     confidence: float
     alternatives: tuple[Hypothesis, ...] = ()
     rejected: Rejection | None = None
+    intent: Intent | None = None
 
 
 class SpeechRecognizer(Protocol):
@@ -94,6 +123,7 @@ class SpeechRecognizer(Protocol):
 
     info: EngineInfo
     languages: tuple[str, ...]
+    parallel: int
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         """Compile and swap in a vocabulary; the old one serves until then.
@@ -103,7 +133,18 @@ class SpeechRecognizer(Protocol):
         """
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
-        """Recognise one utterance, (samples,) with up to 0.65 s of margin around it."""
+        """Recognise one utterance, (samples,) with up to 0.65 s of margin around it.
+
+        Raises EngineError.
+        """
+
+    def foresee(self, pcm: Pcm) -> None:
+        """Work ahead on an utterance that still goes on, (samples,) from its start.
+
+        Called again with more of the same utterance, and never after its
+        `recognize`; what is not used in time is forgotten. Optional work: it does
+        nothing where an engine has none, and raises nothing.
+        """
 
 
 @dataclass(frozen=True)
@@ -124,6 +165,42 @@ class SoundClassifier(Protocol):
     labels: tuple[str, ...]
     window: int
     hop: int
+    parallel: int
 
     def classify(self, windows: npt.NDArray[np.float32]) -> Classification:
-        """Score windows of float samples in -1 to 1, (batch, window)."""
+        """Score windows of float samples in -1 to 1, (batch, window).
+
+        Raises EngineError.
+        """
+
+
+class AudioDescriber(Protocol):
+    """Audio and an instruction become text: a caption, an answer, JSON."""
+
+    info: EngineInfo
+    max_seconds: float
+    parallel: int
+
+    def describe(
+        self,
+        pcm: Pcm,
+        instruction: str,
+        schema: Mapping[str, Any] | None = None,
+        max_tokens: int = 256,
+    ) -> Iterator[str]:
+        """Stream the answer about a clip, (samples,), up to `max_seconds` long.
+
+        With a JSON schema the joined text is JSON that is valid by it. Raises
+        UnusableRequestError for a clip that is too long, a schema that it cannot
+        follow or an empty instruction, else EngineError; both may come from the
+        iteration. Closing the iterator frees what the answer held.
+        """
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What a server is composed of; one model may stand in several places."""
+
+    recognizer: SpeechRecognizer | None = None
+    classifier: SoundClassifier | None = None
+    describer: AudioDescriber | None = None

@@ -20,7 +20,12 @@ from model_server.api.auth import TokenFile
 from model_server.api.server import EarshotServer, bind
 from model_server.api.service import Clock, Service
 from model_server.audio import SAMPLE_RATE, Pcm
-from model_server.engines.base import SoundClassifier, SpeechRecognizer
+from model_server.engines.base import (
+    AudioDescriber,
+    Engines,
+    SoundClassifier,
+    SpeechRecognizer,
+)
 from model_server.settings import Settings
 from tests.server.voices import say, silence
 
@@ -150,13 +155,15 @@ async def running(
     *,
     recognizer: SpeechRecognizer | None,
     classifier: SoundClassifier | None,
+    describer: AudioDescriber | None = None,
     clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncGenerator[House]:
     """A server on a free loopback port, stopped in order at the end."""
     made = Settings(**({"data_dir": data_dir, "port": 0} | settings))
     TokenFile(data_dir).ensure()
-    app = create_app(made, recognizer, classifier, clock)
+    engines = Engines(recognizer, classifier, describer)
+    app = create_app(made, engines, clock)
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server = EarshotServer(app, bind(made.host, made.port), address.set_result)
     task = asyncio.create_task(server.serve())

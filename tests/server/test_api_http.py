@@ -240,9 +240,13 @@ class Picky:
 
     info = EngineInfo("picky", "1")
     languages: tuple[str, ...] = ("en",)
+    parallel = 1
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         raise RuntimeError(vocabulary.entities[0].names[0])
+
+    def foresee(self, pcm: Pcm) -> None:
+        pass
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
         return Recognition("", 0.0, rejected="silence")

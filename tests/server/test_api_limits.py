@@ -393,9 +393,13 @@ class Slow:
 
     info = EngineInfo("slow", "1")
     languages: tuple[str, ...] = ("en",)
+    parallel = 1
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         raise NotImplementedError
+
+    def foresee(self, pcm: Pcm) -> None:
+        pass
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
         import time  # noqa: PLC0415 - the tests call their clocks by this name
@@ -409,11 +413,15 @@ class Broken:
 
     info = EngineInfo("broken", "1")
     languages: tuple[str, ...] = ("en",)
+    parallel = 1
     labels: tuple[str, ...] = ("bark",)
     window = hop = SAMPLE_RATE
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         raise RuntimeError("the secret name of the house")
+
+    def foresee(self, pcm: Pcm) -> None:
+        pass
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
         raise RuntimeError("a secret that was said")
@@ -446,6 +454,9 @@ async def test_a_failing_speech_engine_ends_that_stream_only(
 
 class Boastful(Slow):
     """A recogniser whose answer breaks the protocol."""
+
+    def foresee(self, pcm: Pcm) -> None:
+        pass
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
         return Recognition("a secret that was said", 7.0)

@@ -39,6 +39,7 @@ class Loudness:
     labels: tuple[str, ...] = ("bark", "meow")
     window = SAMPLE_RATE
     hop = SAMPLE_RATE // 2
+    parallel = 1
 
     def classify(self, windows: npt.NDArray[np.float32]) -> Classification:
         loud = np.clip(np.sqrt(np.mean(windows**2, axis=1)) * 2, 0, 1)

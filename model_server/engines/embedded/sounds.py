@@ -51,6 +51,8 @@ class WeightsError(Exception):
 class EmbeddedClassifier:
     """Scores windows of 2 s, every 0.5 s."""
 
+    parallel = 1
+
     def __init__(self, weights: Path | None = None) -> None:
         """Load the packaged weights, or others. Raises WeightsError."""
         options = onnxruntime.SessionOptions()

@@ -27,6 +27,7 @@ class EmbeddedRecognizer:
 
     info = EngineInfo(name="embedded-speech", version=version("pocketsphinx"))
     languages: tuple[str, ...] = ("en",)
+    parallel = 1
 
     def __init__(self, cache: Path) -> None:
         """Start with what can be said in any home: timers, the time, the date."""
@@ -62,6 +63,9 @@ class EmbeddedRecognizer:
         if not len(speech):
             return Recognition(text="", confidence=0.0, rejected="silence")
         return judge(look(decoder, dither(speech)))
+
+    def foresee(self, pcm: Pcm) -> None:
+        """A command is short: nothing is gained before it ends."""
 
 
 @dataclass(frozen=True)

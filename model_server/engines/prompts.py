@@ -1,0 +1,40 @@
+"""What MiDashengLM is asked, in the words it was trained and measured with.
+
+Source: evaluate/prompt.csv and the README of xiaomi-research/dasheng-lm, with which the
+technical report (arXiv 2508.03983) was made.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SPEECH_LANGUAGES: Final = ("en", "zh", "id", "th", "vi")
+"""Languages of its speech recognition, as its language tokens name them."""
+
+CAPTION: Final = "Write an audio caption describing the sound"
+CAPTION_MUSIC: Final = "Caption this music track"
+SCENE: Final = "what's the environmental sound heard?"
+LABEL: Final = "Which label describes the sound?"
+LABELS: Final = "Which labels describe the sound?"
+GENRE: Final = "What's the music genre?"
+INSTRUMENT: Final = "What's the music instrument?"
+
+INSTRUCTIONS: Final = {
+    "caption": CAPTION,
+    "music": CAPTION_MUSIC,
+    "scene": SCENE,
+    "sounds": LABELS,
+    "genre": GENRE,
+    "instrument": INSTRUMENT,
+}
+"""The instruction of each ready-made description."""
+
+
+def transcribe(language: str) -> str:
+    """The instruction that asks for the words of a language of SPEECH_LANGUAGES."""
+    return f"Transcribe the speech into text <|{language}|>"
+
+
+def question(text: str) -> str:
+    """A free question about a clip."""
+    return f"{text} Answer with 1-2 sentences"
