@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -41,32 +41,38 @@ class Audio:
 
 @contextmanager
 def open_audio(path: Path, max_samples: int) -> Generator[Audio]:
-    """Open a file for decoding; memory does not grow with its length.
+    """Open a file for decoding; limits and errors as `decode_audio`."""
+    if not path.is_file():
+        raise UnreadableAudioError(f"There is no file {path}.")
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise _unreadable(path.name) from error
+        yield stack.enter_context(decode_audio(file, path.name, max_samples))
+
+
+@contextmanager
+def decode_audio(file: BinaryIO, name: str, max_samples: int) -> Generator[Audio]:
+    """Decode an open file; memory does not grow with the length of its audio.
 
     `max_samples` caps the 16 kHz samples and is counted while decoding, so a
     small file that unpacks to hours is stopped there: AudioTooLongError.
-    Anything that cannot be decoded raises UnreadableAudioError. Neither repeats
-    what the decoder said: its words come from the file.
+    Anything that cannot be decoded raises UnreadableAudioError. Both call the
+    file `name`, and neither repeats what the decoder said: its words come from
+    the file.
     """
-    if not path.is_file():
-        raise UnreadableAudioError(f"There is no file {path}.")
-    unreadable = UnreadableAudioError(
-        f"{path.name} cannot be read as audio: give a file that ffmpeg plays, "
-        "such as WAV, FLAC, MP3, Ogg or MP4."
-    )
+    unreadable = _unreadable(name)
     try:
         # A playlist must not make the decoder open other files or addresses: some
         # formats ask `io_open` for them, others only look at the whitelist.
-        with (
-            path.open("rb") as file,
-            av.open(
-                file, "r", io_open=_refuse, container_options=NO_PROTOCOL
-            ) as container,
-        ):
+        with av.open(
+            file, "r", io_open=_refuse, container_options=NO_PROTOCOL
+        ) as container:
             if not container.streams.audio:
                 raise unreadable
             duration = container.duration / av.time_base if container.duration else None
-            blocks = _resample(_frames(container), max_samples, path.name)
+            blocks = _resample(_frames(container), max_samples, name)
             try:
                 yield Audio(duration, _translate(blocks, unreadable))
             finally:
@@ -79,6 +85,13 @@ def read_audio(path: Path, max_samples: int) -> Pcm:
     """All of a file at once, (samples,); errors as `open_audio`."""
     with open_audio(path, max_samples) as audio:
         return np.concatenate([np.zeros(0, np.int16), *audio.blocks])
+
+
+def _unreadable(name: str) -> UnreadableAudioError:
+    return UnreadableAudioError(
+        f"{name} cannot be read as audio: give a file that ffmpeg plays, such as WAV, "
+        "FLAC, MP3, Ogg or MP4."
+    )
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:
