@@ -86,7 +86,10 @@ def intent_schema(vocabulary: Vocabulary) -> dict[str, Any]:
 def intent_instruction(vocabulary: Vocabulary) -> str:
     """What a model is asked about an utterance, with the home's names it may use."""
     home = _Home.of(vocabulary)
-    intents = "\n".join(f"{intent}: {MEANINGS[intent]}" for intent in home.forms)
+    intents = "\n".join(
+        f"{intent}({', '.join(_slots(forms))}): {MEANINGS[intent]}"
+        for intent, forms in home.forms.items()
+    )
     return (
         "Somebody speaks to their smart home. Answer with one JSON object.\n"
         f'"text": the words that were said, language {vocabulary.language}; '
@@ -252,6 +255,13 @@ def _possible(form: Form, home: _Home) -> bool:
         if isinstance(value, Name | Domain) and not any(map(home.has, value.domains)):
             return False
     return True
+
+
+def _slots(forms: list[Form]) -> Iterable[str]:
+    """Each slot once."""
+    return dict.fromkeys(
+        slot for form in forms for slot in (*form.required, *form.optional)
+    )
 
 
 def _domains(form: Form) -> Iterator[str]:
