@@ -1,0 +1,1 @@
+"""MiDashengLM in this process: one model that hears speech, sounds and music."""
