@@ -1,0 +1,533 @@
+"""Batched decoding of one Qwen decoder over a cache with one row per sequence.
+
+Rows have different lengths and come and go one by one. All memory is taken at the
+start; on a GPU the steps and the prefill of one row are CUDA graphs, per bucket of
+rows and of length, so that their time is the GPU's and not the launching's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+import torch.nn.functional as F
+
+from model_server.engines.base import EngineError
+from model_server.engines.midashenglm.blocks import (
+    Blocks,
+    additive,
+    attend_fresh,
+    attend_masked,
+)
+from model_server.engines.midashenglm.graphs import Replays
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_BLOCK = 64
+"""Lengths are rounded up to this: what attention's kernels divide keys into."""
+
+_TOGETHER = 8192
+"""Tokens in one forward of a prefill: a GPU is busy with them, and they need about
+1 GB of activations at 7B."""
+
+_GRAPHED = 1024
+"""Tokens up to which the prefill of one row is a graph; above, launches cost little."""
+
+_SCORED = 256
+"""Logits in float32 at a time: 152,064 words of each are 156 MB."""
+
+
+class RowFullError(EngineError):
+    """A sequence would outgrow its row."""
+
+    def __init__(self, needed: int, length: int) -> None:
+        """Say how much is missing."""
+        super().__init__(
+            f"{needed} tokens are needed where a row holds {length}: "
+            "use shorter audio or a shorter answer, or allow longer rows"
+        )
+
+
+def bucket(count: int, limit: int, block: int) -> int:
+    """Round up so that few sizes occur: steps of at most a quarter, multiples of block.
+
+    Never above `limit`, which itself is always a size.
+    """
+    step = block
+    while step * 8 < count:
+        step *= 2
+    return min(limit, -(-count // step) * step)
+
+
+def row_bucket(count: int, limit: int) -> int:
+    """Round a number of rows up: 1, 2, 4, 8 and on as `bucket`."""
+    if count <= 8:
+        return min(limit, 1 << (count - 1).bit_length())
+    return bucket(count, limit, 8)
+
+
+class Decoder:
+    """Decode many sequences at once; not safe to call from two threads at a time.
+
+    On a GPU a step computes all rows up to the highest one it is asked for: take low
+    rows first. All methods return tensors on the model's device that were made in
+    inference mode; only reading them waits for the GPU.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        rows: int,
+        length: int,
+        *,
+        static: bool | None = None,
+    ) -> None:
+        """Take memory for `rows` sequences of up to `length` tokens.
+
+        `static` uses fixed shapes, which graphs need: by default on a GPU. Raises
+        ValueError for a decoder that cannot be served or sizes below 1.
+        """
+        if rows < 1 or length < 1:
+            raise ValueError(f"{rows} rows of {length} tokens: both must be at least 1")
+        self._capacity = -(-(length + 1) // _BLOCK) * _BLOCK
+        self._blocks = Blocks(model, length)
+        self.rows, self.length = rows, length
+        shape = self._blocks.shape
+        self.device, self.dtype = self._blocks.device, self._blocks.dtype
+        self._static = self.device.type == "cuda" if static is None else static
+        # Keys and values. The last position of each row takes what is to be written
+        # nowhere (padding): it is past `length`, so nothing ever sees it.
+        self._cache = torch.zeros(
+            (shape.layers, 2, rows, self._capacity, shape.key_heads, shape.dim),
+            dtype=self.dtype,
+            device=self.device,
+        )
+        # Each row's finished hidden state after its last token: the first token of
+        # a continuation is scored with it. One more row takes the idle rows' states.
+        self._states = torch.zeros(
+            (rows + 1, shape.hidden), dtype=self.dtype, device=self.device
+        )
+        self._filled = [0] * rows
+        self._fresh = [False] * rows  # whether the state is that of the last token
+        self._replays = Replays(self.device)
+        self._ascending = torch.arange(max(rows, self._capacity), device=self.device)
+
+    @property
+    def graphs(self) -> int:
+        """How many shapes have been prepared so far."""
+        return len(self._replays)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values."""
+        return self._cache.nbytes
+
+    def filled(self, row: int) -> int:
+        """Tokens in a row."""
+        return self._filled[row]
+
+    def embed(self, tokens: Sequence[int]) -> Tensor:
+        """Embeddings of tokens, (tokens, hidden), in the model's type."""
+        with torch.inference_mode():
+            ids = torch.tensor(tokens, dtype=torch.int64, device=self.device)
+            embeddings: Tensor = self._blocks.embed(ids)
+            return embeddings
+
+    @torch.inference_mode()
+    def prefill(self, rows: Sequence[int], embeddings: Sequence[Tensor]) -> Tensor:
+        """Append embeddings, (tokens, hidden) each, to rows; float32 logits after them.
+
+        Returns (rows, vocabulary): what follows each row's last token. Raises
+        RowFullError, before anything is written, and ValueError for an unknown or
+        repeated row, for none, or for embeddings of another shape.
+        """
+        self._check(rows, [len(each) for each in embeddings])
+        hidden = self._blocks.shape.hidden
+        for each in embeddings:
+            if each.dim() != 2 or each.shape[1] != hidden:
+                raise ValueError(
+                    f"embeddings of shape {tuple(each.shape)}: "
+                    f"(tokens, {hidden}) is needed"
+                )
+        order = sorted(range(len(rows)), key=lambda i: len(embeddings[i]))
+        found: list[Tensor] = []
+        for part in _portions(order, [len(each) for each in embeddings]):
+            states = self._prefill(
+                [rows[i] for i in part], [embeddings[i] for i in part]
+            )
+            found.append(self._blocks.logits(states).float())
+        for row, each in zip(rows, embeddings, strict=True):
+            self._filled[row] += len(each)
+            self._fresh[row] = True
+        if order == list(range(len(rows))):
+            return torch.cat(found)
+        back = torch.tensor(order, device=self.device).argsort()
+        return torch.cat(found)[back]
+
+    def _prefill(self, rows: list[int], embeddings: list[Tensor]) -> Tensor:
+        """Compute one forward; returns the finished states after each row, (rows, hidden)."""
+        counts = [len(each) for each in embeddings]
+        longest, past = max(counts), max(self._filled[row] for row in rows)
+        graphed = self._static and len(rows) == 1 and longest <= _GRAPHED
+        if graphed:
+            longest = bucket(longest, _GRAPHED, _BLOCK)
+            past = bucket(past, self._capacity, _BLOCK) if past else 0
+        if len(rows) == 1 and longest == counts[0]:
+            hidden = embeddings[0][None].to(self.device, self.dtype)
+        else:
+            hidden = torch.zeros(
+                (len(rows), longest, self._blocks.shape.hidden),
+                dtype=self.dtype,
+                device=self.device,
+            )
+            for place, each in zip(hidden, embeddings, strict=True):
+                place[: len(each)] = each
+        spare = self._capacity - 1
+        plan = self._send(
+            [
+                [
+                    row,
+                    count - 1,
+                    *range(self._filled[row], self._filled[row] + count),
+                    *[spare] * (longest - count),
+                ]
+                for row, count in zip(rows, counts, strict=True)
+            ]
+        )
+        forward = self._appending(past)
+        if graphed:
+            return self._replays(("prefill", longest, past), forward, hidden, plan)
+        return forward(hidden, plan.to(self.device, non_blocking=True))
+
+    def _appending(self, past: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """Make the forward that appends to rows, of which `past` tokens are seen."""
+
+        def forward(hidden: Tensor, plan: Tensor) -> Tensor:
+            rows, last, positions = plan[:, 0], plan[:, 1], plan[:, 2:]
+            places = (rows[:, None] * self._capacity + positions).flatten()
+            mask = self._append_mask(positions, past) if past else None
+
+            def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+                if mask is None:
+                    attended = attend_fresh(query, key, value)
+                else:
+                    attended = self._attend_past(
+                        layer, rows, past, query, key, value, mask
+                    )
+                self._write(layer, places, key, value)
+                return attended
+
+            hidden = self._blocks(hidden, positions.clamp_max(self.length - 1), attend)
+            states = self._blocks.finish(hidden[self._ascending[: len(rows)], last])
+            self._states.index_copy_(0, rows, states)
+            return states
+
+        return forward
+
+    def _append_mask(self, positions: Tensor, past: int) -> Tensor:
+        """Mask (rows, 1, tokens, past + tokens) for tokens at positions (rows, tokens)."""
+        rows, tokens = positions.shape
+        seen = self._ascending[:past] < positions[:, :1]
+        order = torch.arange(tokens, device=self.device)
+        keep = torch.cat(
+            (
+                seen[:, None].expand(rows, tokens, past),
+                (order[:, None] >= order).expand(rows, tokens, tokens),
+            ),
+            -1,
+        )
+        return additive(keep[:, None], self.dtype)
+
+    def _attend_past(
+        self,
+        layer: int,
+        rows: Tensor,
+        past: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Attend to the first `past` places of rows, (rows,), and to the new tokens."""
+        keys, values = self._cache[layer, :, :, :past].index_select(1, rows)
+        return attend_masked(
+            query, torch.cat((keys, key), 1), torch.cat((values, value), 1), mask
+        )
+
+    def _write(self, layer: int, places: Tensor, key: Tensor, value: Tensor) -> None:
+        """Put keys and values (rows, tokens, key heads, dim) where places say."""
+        for cache, new in zip(self._cache[layer], (key, value), strict=True):
+            cache.flatten(0, 1).index_copy_(0, places, new.flatten(0, 1))
+
+    @torch.inference_mode()
+    def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Append one token to each of rows; float32 logits after it, (rows, vocabulary).
+
+        Raises RowFullError, before anything is written, and ValueError for an unknown
+        or repeated row, or for none.
+        """
+        if len(tokens) != len(rows):
+            raise ValueError(f"{len(tokens)} tokens for {len(rows)} rows")
+        self._check(rows, [1] * len(rows))
+        logits, order = self._advance(rows, tokens)
+        for row in rows:
+            self._filled[row] += 1
+            self._fresh[row] = True
+        return (logits if order is None else logits[order]).float()
+
+    def _advance(
+        self, rows: Sequence[int], tokens: Sequence[int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute one step: logits, and where in them each of rows is, if reordered."""
+        positions = [self._filled[row] for row in rows]
+        if not self._static:
+            plan = self._send([list(tokens), positions, list(rows)]).to(self.device)
+            ordered = list(rows) == list(range(len(rows)))
+            seen = max(positions) + 1
+            return self._stepping(len(rows), seen, gather=not ordered)(plan), None
+        slots, plan = self._slots(rows, tokens, positions)
+        seen = bucket(max(positions) + 1, self._capacity, _BLOCK)
+        logits = self._replays(("step", slots, seen), self._stepping(slots, seen), plan)
+        return logits, self._send(list(rows)).to(self.device, non_blocking=True)
+
+    def _slots(
+        self, rows: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> tuple[int, Tensor]:
+        """Lay a step out over all rows up to a bucket; idle ones write to no place."""
+        slots = row_bucket(max(rows) + 1, self.rows)
+        given, places = [0] * slots, [self._capacity - 1] * slots
+        for row, token, position in zip(rows, tokens, positions, strict=True):
+            given[row], places[row] = token, position
+        return slots, self._send([given, places, list(range(slots))])
+
+    def _stepping(
+        self, count: int, seen: int, *, gather: bool = False
+    ) -> Callable[[Tensor], Tensor]:
+        """Make the forward of one token for each of `count` rows, which see `seen` places.
+
+        Without `gather` they are the first rows, whose keys are read where they lie.
+        """
+
+        def forward(plan: Tensor) -> Tensor:
+            tokens, positions, rows = plan
+            places = rows * self._capacity + positions
+            mask = additive(
+                (self._ascending[:seen] <= positions[:, None])[:, None, None],
+                self.dtype,
+            )
+
+            def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+                self._write(layer, places, key, value)
+                if gather:
+                    keys, values = self._cache[layer, :, :, :seen].index_select(1, rows)
+                else:
+                    keys, values = self._cache[layer, :, :count, :seen]
+                return attend_masked(query, keys, values, mask)
+
+            hidden = self._blocks(
+                self._blocks.embed(tokens)[:, None],
+                positions.clamp_max(self.length - 1)[:, None],
+                attend,
+            )
+            states = self._blocks.finish(hidden[:, 0])
+            active = positions < self.length
+            self._states.index_copy_(0, rows.where(active, self.rows), states)
+            return self._blocks.logits(states)
+
+        return forward
+
+    @torch.inference_mode()
+    def generate(
+        self, rows: Sequence[int], embeddings: Sequence[Tensor], new_tokens: int
+    ) -> Tensor:
+        """Append embeddings and then the likeliest token, `new_tokens` times.
+
+        Returns the tokens, (rows, new_tokens); the last one is not appended. Nothing
+        ends a sequence early, and no token leaves the device on the way. Errors as
+        `prefill`'s.
+        """
+        if new_tokens < 1:
+            raise ValueError(f"{new_tokens} new tokens: at least 1 is needed")
+        self._check(rows, [len(each) + new_tokens - 1 for each in embeddings])
+        chosen = self.prefill(rows, embeddings).argmax(-1)
+        found = torch.empty(
+            (new_tokens, len(rows)), dtype=torch.int64, device=self.device
+        )
+        found[0] = chosen
+        positions = [self._filled[row] for row in rows]
+        if self._static:
+            slots, plan = self._slots(rows, [0] * len(rows), positions)
+        else:
+            slots, plan = len(rows), self._send([positions, positions, list(rows)])
+        plan = plan.to(self.device, non_blocking=True)
+        places = (
+            self._send(list(rows)).to(self.device, non_blocking=True)
+            if self._static
+            else self._ascending[: len(rows)]
+        )
+        plan[0, places] = chosen
+        for turn in range(1, new_tokens):
+            seen = max(positions) + turn
+            if self._static:
+                seen = bucket(seen, self._capacity, _BLOCK)
+                forward = self._greedy(self._stepping(slots, seen))
+                plan = self._replays(("greedy", slots, seen), forward, plan)
+            else:
+                plan = self._greedy(self._stepping(slots, seen, gather=True))(plan)
+            found[turn] = plan[0, places]
+        for row in rows:
+            self._filled[row] += new_tokens - 1
+        return found.T
+
+    def _greedy(
+        self, forward: Callable[[Tensor], Tensor]
+    ) -> Callable[[Tensor], Tensor]:
+        """Make the forward that turns a step's plan into the next step's."""
+
+        def advance(plan: Tensor) -> Tensor:
+            chosen = forward(plan).argmax(-1)
+            active = plan[1] < self.length
+            return torch.stack((chosen.where(active, 0), plan[1] + active, plan[2]))
+
+        return advance
+
+    @torch.inference_mode()
+    def score(self, row: int, continuations: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities of each token of each continuation of a row, float32.
+
+        Returns (continuations, longest), padded with 0; the row stays as it is. All
+        continuations lie side by side in one forward, each seeing the row and itself.
+        Raises RowFullError for a continuation that would outgrow the row, and
+        ValueError for a row without tokens, or one truncated since its last token.
+        """
+        if not self._filled[self._known(row)] or not self._fresh[row]:
+            raise ValueError(
+                f"row {row} must have had a token appended since it was last cut"
+            )
+        longest = max((len(each) for each in continuations), default=0)
+        if self._filled[row] + longest > self.length:
+            raise RowFullError(self._filled[row] + longest, self.length)
+        result = torch.zeros((len(continuations), longest), device=self.device)
+        starts = [i for i, each in enumerate(continuations) if each]
+        if not starts:
+            return result
+        first = self._blocks.logits(self._states[row : row + 1]).float().log_softmax(-1)
+        result[starts, 0] = first[0, [continuations[i][0] for i in starts]]
+        for part in _portions(
+            [i for i in starts if len(continuations[i]) > 1],
+            [max(len(each) - 1, 0) for each in continuations],
+            padded=False,
+        ):
+            self._score(row, [continuations[i] for i in part], part, result)
+        return result
+
+    def _score(
+        self,
+        row: int,
+        continuations: list[Sequence[int]],
+        indices: list[int],
+        result: Tensor,
+    ) -> None:
+        """Fill in what follows each continuation's first token, in one forward."""
+        filled = self._filled[row]
+        packed = [
+            (token, filled + place, owner, target, index, place + 1)
+            for owner, (index, tokens) in enumerate(
+                zip(indices, continuations, strict=True)
+            )
+            for place, (token, target) in enumerate(pairwise(tokens))
+        ]
+        plan = self._send([list(column) for column in zip(*packed, strict=True)]).to(
+            self.device, non_blocking=True
+        )
+        tokens, positions, owners, targets, index, place = plan
+        keep = (owners[:, None] == owners) & (positions[:, None] >= positions)
+        keep = torch.cat((keep.new_ones(len(tokens), filled), keep), -1)
+        mask = additive(keep[None, None], self.dtype)
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = self._cache[layer, :, row : row + 1, :filled]
+            return attend_masked(
+                query, torch.cat((keys, key), 1), torch.cat((values, value), 1), mask
+            )
+
+        hidden = self._blocks(self._blocks.embed(tokens)[None], positions[None], attend)
+        states = self._blocks.finish(hidden[0])
+        for start in range(0, len(tokens), _SCORED):
+            part = slice(start, start + _SCORED)
+            logits = self._blocks.logits(states[part]).float()
+            chances = -F.cross_entropy(logits, targets[part], reduction="none")
+            result[index[part], place[part]] = chances
+
+    @torch.inference_mode()
+    def fork(self, source: int, rows: Sequence[int]) -> None:
+        """Copy a row into empty rows. Raises ValueError where one is in use."""
+        self._known(source)
+        for row in rows:
+            if self._filled[self._known(row)]:
+                raise ValueError(f"row {row} is in use: truncate it to 0 first")
+        filled = self._filled[source]
+        for row in rows:
+            self._cache[:, :, row, :filled] = self._cache[:, :, source, :filled]
+            self._states[row] = self._states[source]
+            self._filled[row] = filled
+            self._fresh[row] = self._fresh[source]
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a row; 0 frees it.
+
+        Raises ValueError where the row is not that long.
+        """
+        if not 0 <= length <= self._filled[self._known(row)]:
+            raise ValueError(
+                f"row {row} has {self._filled[row]} tokens: cannot cut it to {length}"
+            )
+        self._fresh[row] &= length == self._filled[row]
+        self._filled[row] = length
+
+    def _known(self, row: int) -> int:
+        if not 0 <= row < self.rows:
+            raise ValueError(f"there is no row {row}: rows are 0 to {self.rows - 1}")
+        return row
+
+    def _check(self, rows: Sequence[int], counts: Sequence[int]) -> None:
+        """Raise unless each row exists, occurs once and has place for its tokens."""
+        if not rows or len(counts) != len(rows) or not all(counts):
+            raise ValueError(
+                "at least one row is needed, and at least one token for each"
+            )
+        if len(set(rows)) != len(rows):
+            raise ValueError("the same row is named twice")
+        for row, count in zip(rows, counts, strict=True):
+            needed = self._filled[self._known(row)] + count
+            if needed > self.length:
+                raise RowFullError(needed, self.length)
+
+    def _send(self, numbers: list[int] | list[list[int]]) -> Tensor:
+        """Integers as a tensor whose way to the device waits for nothing."""
+        sent = torch.tensor(numbers, dtype=torch.int64)
+        return sent.pin_memory() if self.device.type == "cuda" else sent
+
+
+def _portions(
+    order: Sequence[int], sizes: Sequence[int], *, padded: bool = True
+) -> Iterator[list[int]]:
+    """Divide indices into portions of at most `_TOGETHER` tokens, padding counted.
+
+    One that is larger goes alone.
+    """
+    portion: list[int] = []
+    longest = total = 0
+    for index in order:
+        longest, total = max(longest, sizes[index]), total + sizes[index]
+        work = longest * (len(portion) + 1) if padded else total
+        if portion and work > _TOGETHER:
+            yield portion
+            portion, longest, total = [], sizes[index], sizes[index]
+        portion.append(index)
+    if portion:
+        yield portion
