@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +116,22 @@ class Recognition:
     alternatives: tuple[Hypothesis, ...] = ()
     rejected: Rejection | None = None
     intent: Intent | None = None
+
+
+@dataclass(frozen=True)
+class LaneLoad:
+    """Calls that wait in a lane now, and calls that were dropped since the start."""
+
+    waiting: int
+    dropped: int
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """An engine that queues its calls in lanes, and tells how full they are."""
+
+    def load(self) -> Mapping[str, LaneLoad]:
+        """Each lane's load; engines that share a model tell the same. Any thread."""
 
 
 class SpeechRecognizer(Protocol):
