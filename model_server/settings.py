@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     ValidationError,
     model_validator,
@@ -78,6 +79,8 @@ class WyomingSettings(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] | None = None
     host: str = "127.0.0.1"
     max_connections: Annotated[int, Field(ge=1, le=1024)] = 16
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses and networks that may connect, such as 192.168.1.0/24; none: all."""
 
 
 class Settings(BaseSettings):
@@ -111,6 +114,10 @@ class Settings(BaseSettings):
     max_ahead_s: Annotated[float, Field(ge=1, le=600)] = 60.0
     max_message_bytes: Annotated[int, Field(ge=4096, le=16 << 20)] = 1 << 20
     idle_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    max_upload_bytes: Annotated[int, Field(ge=4096, le=1 << 30)] = 25 << 20
+    max_upload_s: Annotated[float, Field(gt=0, le=86400)] = 3600.0
+    max_requests: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Uploads that are received, wait or are worked on; a further one is refused."""
 
     @model_validator(mode="after")
     def _tls_takes_both(self) -> Settings:

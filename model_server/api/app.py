@@ -8,15 +8,28 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from model_server import __version__
 from model_server.api.auth import RequireToken
+from model_server.api.describe import describe_router
 from model_server.api.http import http_router
+from model_server.api.openai import openai_router
+from model_server.api.refusals import (
+    EngineFailedError,
+    RefusedError,
+    error_response,
+    refused,
+)
 from model_server.api.service import Clock, Service
 from model_server.api.stream import stream_router
-from model_server.engines.base import Engines
+from model_server.audio.decode import DecodeError
+from model_server.engines.base import EngineError, Engines
 from model_server.settings import Settings
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for it; nobody receives it."""
 
 
 def create_app(
@@ -42,15 +55,25 @@ def create_app(
     app.state.service = service
     app.include_router(http_router(service))
     app.include_router(stream_router(service))
+    app.include_router(describe_router(service))
+    app.include_router(openai_router(service))
     app.add_middleware(RequireToken, token=service.token)
 
     @app.exception_handler(HTTPException)
-    async def refuse(_: Request, error: HTTPException) -> JSONResponse:
-        content: object = error.detail
-        if not isinstance(content, dict):
-            code = HTTPStatus(error.status_code).name.lower()
-            message = f"{content}: GET /openapi.json lists the doors."
-            content = {"code": code, "message": message}
-        return JSONResponse(content, error.status_code, error.headers)
+    async def no_door(request: Request, error: HTTPException) -> Response:
+        code = HTTPStatus(error.status_code).name.lower()
+        message = f"{error.detail}: GET /openapi.json lists the doors."
+        refusal = RefusedError(error.status_code, code, message, None, error.headers)
+        return error_response(request.url.path, refusal)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        return error_response(request.url.path, refused(error))
+
+    for kind in (RefusedError, EngineError, EngineFailedError, DecodeError):
+        app.add_exception_handler(kind, refuse)
+
+    @app.exception_handler(ClientDisconnect)
+    async def nobody_is_there(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     return app

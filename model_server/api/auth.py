@@ -8,9 +8,9 @@ import secrets
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from model_server.api.refusals import RefusedError, error_response
 from model_server.store import write_private
 
 OPEN_PATHS: Final = frozenset({"/health"})
@@ -75,14 +75,15 @@ class RequireToken:
         if is_open or self._token.allows(Headers(scope=scope).get("authorization")):
             await self._app(scope, receive, send)
             return
-        refusal = JSONResponse(
-            {
-                "code": "unauthorized",
-                "message": "Send the header Authorization: Bearer <token>; "
+        refusal = error_response(
+            scope["path"],
+            RefusedError(
+                401,
+                "unauthorized",
+                "Send the header Authorization: Bearer <token>; "
                 "`python -m model_server token show` prints the token.",
-            },
-            status_code=401,
-            headers={"WWW-Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": "Bearer"},
+            ),
         )
         # On a WebSocket, Starlette sends this through websocket.http.response.
         await refusal(scope, receive, send)

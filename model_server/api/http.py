@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from model_server.api.messages import Info, Message, VocabularyBody, VocabularyResult
-from model_server.api.service import EngineFailedError, Service
+from model_server.api.refusals import EngineFailedError, Refusal, RefusedError
+from model_server.api.service import Service
 from model_server.api.vocabulary import (
     MAX_BODY_BYTES,
     VocabularyError,
@@ -24,13 +25,6 @@ class Health(Message):
     status: str = "ok"
 
 
-class Refusal(Message):
-    """The body of every HTTP error: what is wrong and what to do."""
-
-    code: str
-    message: str
-
-
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal} for status in (401, 413, 422, 500, 501, 503)
 }
@@ -40,14 +34,6 @@ _VOCABULARY_REQUEST = {
         "content": {"application/json": {"schema": VocabularyBody.model_json_schema()}},
     }
 }
-
-
-class RefusedError(HTTPException):
-    """An HTTP error with a `Refusal` as its body."""
-
-    def __init__(self, status_code: int, code: str, message: str) -> None:
-        """`message` tells a person what to do."""
-        super().__init__(status_code, {"code": code, "message": message})
 
 
 def http_router(service: Service) -> APIRouter:

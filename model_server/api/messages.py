@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -231,6 +231,24 @@ class Info(Message):
     descriptions: DescriptionCapability | None = None
     limits: Limits
     streams: int
+
+
+class TextDescription(Message):
+    """`POST /v1/describe` without a schema. `seconds` is how much audio was heard."""
+
+    text: str
+    engine: Engine
+    seconds: float
+
+
+class JsonDescription(Message):
+    """`POST /v1/describe` with a schema; `json` is valid by it."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    value: Annotated[Any, Field(alias="json")]
+    engine: Engine
+    seconds: float
 
 
 class EntityBody(Message):

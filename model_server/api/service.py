@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 import logging
@@ -25,7 +26,10 @@ from model_server.api.messages import (
     VocabularyBody,
 )
 from model_server.api.metrics import Metrics
+from model_server.api.refusals import EngineFailedError
+from model_server.api.uploads import Admission
 from model_server.api.vocabulary import VocabularyFile, to_vocabulary
+from model_server.audio.decode import DecodeError
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import (
     EngineError,
@@ -44,16 +48,14 @@ if TYPE_CHECKING:
 FAREWELL_S = 5.0
 """How long a client may take to hear that the server stops."""
 
-Work: TypeAlias = Literal["listen", "speech", "sounds", "vocabulary", "describe"]
+Work: TypeAlias = Literal[
+    "listen", "speech", "sounds", "vocabulary", "files", "describe"
+]
 """Each kind of work has threads of its own, so that sounds never wait for commands."""
 
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class EngineFailedError(Exception):
-    """An engine raised; what it said was logged, or was known already."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,24 @@ class Service:
         """The labels that this server can report; alarms need no classifier."""
         self.sessions: set[Session] = set()
         self.stopping = False
+        self.began = int(self.clock.now().timestamp())
         self._id = installation_id(settings.data_dir)
         self._vocabulary_file = VocabularyFile(settings.data_dir)
         self._vocabulary: str | None = None
         self._compiling = asyncio.Lock()
         self._failures: set[str] = set()
+        self.requests = Admission(settings.max_requests)
+        """Who may send a file and wait for what is said about it."""
+        speakers = self.recognizer.parallel if self.recognizer else 1
+        self.dictation = asyncio.Semaphore(max(1, speakers // 2))
+        """Threads of the speech engine that files may take; microphones have the rest."""
         threads: dict[Work, int] = {
             "listen": 1,
             "speech": self.recognizer.parallel if self.recognizer else 1,
             "sounds": classifier.parallel if classifier else 1,
             "vocabulary": 1,
+            # One: a file is decoded step by step, and each step on the same thread.
+            "files": 1,
             "describe": self.describer.parallel if self.describer else 1,
         }
         self._threads = {
@@ -209,7 +219,8 @@ class Service:
     async def work(self, work: Work, call: Callable[..., T], *args: object) -> T:
         """Run a call on a thread of its kind.
 
-        Raises EngineError if an engine does, EngineFailedError for everything else.
+        Raises EngineError if an engine does, DecodeError if a file is at fault,
+        EngineFailedError for everything else.
         """
         loop = asyncio.get_running_loop()
         began = time.perf_counter()
@@ -218,12 +229,20 @@ class Service:
         except EngineError:
             self.metrics.engine_errors.labels(work).inc()
             raise
+        except DecodeError:
+            raise
         except Exception as error:  # noqa: BLE001 - it must end one stream, not more
             self.report(f"{work} engine", error)
             raise EngineFailedError from None
         finally:
             spent = time.perf_counter() - began
             self.metrics.processing.labels(work).observe(spent)
+
+    def release(self, work: Work, call: Callable[[], object]) -> None:
+        """Free something on the thread that used it, soon; nobody waits for it."""
+        # After the end there is no thread, and nothing that could be freed.
+        with suppress(RuntimeError):
+            self._threads[work].submit(call)
 
     def report(self, what: str, error: Exception) -> None:
         """Log where something failed, once; its message could repeat what was heard."""

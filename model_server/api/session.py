@@ -23,7 +23,8 @@ from model_server.api.intake import (
 )
 from model_server.api.lanes import CommandLane, Lane, SoundLane, transcript, unavailable
 from model_server.api.messages import End, Error, Level, Message, Ready, Start, Stopped
-from model_server.api.service import FAREWELL_S, EngineFailedError, Service
+from model_server.api.refusals import EngineFailedError
+from model_server.api.service import FAREWELL_S, Service
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.level import LevelMeter
 from model_server.catalogue import SoundLabel

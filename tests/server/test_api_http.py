@@ -22,11 +22,18 @@ from model_server.engines.base import (
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.client import VOCABULARY, House, Serve, command, of_kind, texts
 
+OPENAI_DOORS = [
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("POST", "/v1/audio/transcriptions"),
+    ("POST", "/v1/chat/completions"),
+]
 DOORS = [
     ("GET", "/v1/info"),
     ("GET", "/v1/schemas"),
     ("GET", "/v1/stream"),
     ("PUT", "/v1/vocabulary"),
+    ("POST", "/v1/describe"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -59,7 +66,23 @@ async def test_no_door_is_missing_from_that_test(house: House) -> None:
     async with house.http() as http:
         document = (await http.get("/openapi.json")).json()
 
-    assert set(document["paths"]) <= {path for _, path in DOORS} | {"/health"}
+    tested = {path for _, path in DOORS + OPENAI_DOORS}
+    assert set(document["paths"]) <= tested | {"/health"}
+
+
+@pytest.mark.parametrize(("method", "path"), OPENAI_DOORS)
+async def test_the_doors_of_openai_refuse_a_stranger_in_their_own_shape(
+    house: House, method: str, path: str
+) -> None:
+    async with house.http(headers={}) as http:
+        response = await http.request(method, path)
+
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    error = response.json()["error"]
+    assert error["code"] == "unauthorized"
+    assert error["type"] == "invalid_request_error"
+    assert "token show" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +353,9 @@ async def test_the_openapi_document_describes_every_http_door(house: House) -> N
         "/v1/info",
         "/v1/schemas",
         "/v1/vocabulary",
+        "/v1/describe",
         "/metrics",
-    }
+    } | {path for _, path in OPENAI_DOORS}
     put = document["paths"]["/v1/vocabulary"]["put"]
     schema = put["requestBody"]["content"]["application/json"]["schema"]
     jsonschema.validate(VOCABULARY, schema)

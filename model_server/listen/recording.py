@@ -1,0 +1,120 @@
+"""A recording of any length becomes utterances, as far as it has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+import math
+from typing import Final
+
+import numpy as np
+
+from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.audio.vad import SileroVoice, VoiceActivity
+from model_server.listen.endpoint import (
+    Endpointer,
+    EndpointEvent,
+    EndpointSettings,
+    Utterance,
+)
+
+SETTINGS: Final = EndpointSettings(min_speech_s=0.1, max_utterance_s=math.inf)
+"""As for one utterance that a client has cut: a single short word counts."""
+
+SHORTER_PAUSES: Final = (0.3, 0.15, 0.064)
+"""Seconds. Where somebody speaks for long without a pause, shorter ones must do."""
+
+STEP: Final = 10 * SAMPLE_RATE
+"""Samples between two looks at who else waits."""
+
+
+def utterances(
+    blocks: Iterable[Pcm],
+    max_utterance_s: float,
+    vad: Callable[[], VoiceActivity] = SileroVoice,
+) -> Iterator[list[Utterance]]:
+    """Utterances of a recording, in steps: what each ten seconds of it complete.
+
+    None is longer than `max_utterance_s`: longer speech is cut at its pauses, and
+    anywhere where it has none.
+    """
+    endpointer = Endpointer(vad(), SETTINGS)
+    longest = round(max_utterance_s * SAMPLE_RATE)
+    samples = 0
+
+    def cut(events: list[EndpointEvent]) -> list[Utterance]:
+        return [
+            piece
+            for event in events
+            if isinstance(event, Utterance)
+            for piece in _cut(event, samples, longest, vad, SHORTER_PAUSES)
+        ]
+
+    for step in _steps(blocks):
+        samples += step.size
+        yield cut(endpointer.push(step))
+    yield cut(endpointer.finish())
+
+
+def _steps(blocks: Iterable[Pcm]) -> Iterator[Pcm]:
+    """Blocks joined to pieces of at least STEP samples, but for the last."""
+    waiting: list[Pcm] = []
+    size = 0
+    for block in blocks:
+        waiting.append(block)
+        size += block.size
+        if size >= STEP:
+            yield np.concatenate(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _cut(
+    utterance: Utterance,
+    samples: int,
+    longest: int,
+    vad: Callable[[], VoiceActivity],
+    pauses: tuple[float, ...],
+) -> Iterator[Utterance]:
+    """An utterance in pieces of at most `longest` samples of speech.
+
+    `samples` is how many had been read when it ended: its margin ends there.
+    """
+    if utterance.end - utterance.start <= longest:
+        yield utterance
+        return
+    margin = round(SETTINGS.post_s * SAMPLE_RATE)
+    pcm = utterance.pcm
+    first = min(utterance.end + margin, samples) - pcm.size
+    if not pauses:
+        for start in range(utterance.start, utterance.end, longest):
+            end = min(start + longest, utterance.end)
+            yield Utterance(start, end, pcm[start - first : end - first])
+        return
+    endpointer = Endpointer(vad(), replace(SETTINGS, pause_s=pauses[0]))
+    parts = [
+        (part.start + first, part.end + first)
+        for part in endpointer.push(pcm) + endpointer.finish()
+        if isinstance(part, Utterance)
+    ]
+    for start, end in _joined(parts, longest):
+        left = max(0, start - margin - first)
+        right = min(pcm.size, end + margin - first)
+        piece = Utterance(start, end, pcm[left:right])
+        yield from _cut(piece, first + right, longest, vad, pauses[1:])
+
+
+def _joined(parts: list[tuple[int, int]], longest: int) -> Iterator[tuple[int, int]]:
+    """Neighbours together, as long as they stay within `longest`."""
+    held: tuple[int, int] | None = None
+    for start, end in parts:
+        if held is None:
+            held = (start, end)
+        elif end - held[0] <= longest:
+            held = (held[0], end)
+        else:
+            yield held
+            held = (start, end)
+    if held is not None:
+        yield held
