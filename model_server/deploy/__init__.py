@@ -1,0 +1,1 @@
+"""Where the server runs beyond one process: Ray Serve, a container, Home Assistant."""
