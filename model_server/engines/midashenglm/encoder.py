@@ -55,6 +55,11 @@ class AudioEncoder(nn.Module):
             heard = keep.any(dim=1)
             if not bool(heard.all()):
                 return self._without_empty(mels, keep, heard)
+        return self.transform(mels, keep)
+
+    def transform(self, mels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """As `forward`, without a look at the values: each chunk has a kept patch."""
+        columns = mels.shape[-1] // self.config.patch_stride[1]
         # (chunks, n_mels, frames): batch norm over bands, then one channel of image.
         image = self.init_bn(mels.float().unsqueeze(2)).transpose(1, 2)
         x = self.patch_embed(image.to(self.time_pos_embed.dtype))

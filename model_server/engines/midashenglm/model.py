@@ -48,14 +48,9 @@ class MiDashengLM(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        *,
-        tied: bool = False,
         device: torch.device | None = None,
     ) -> None:
-        """Random weights, or none on the meta device; the front end is on `device`.
-
-        `tied`: the decoder's output layer is its embedding table.
-        """
+        """Random weights, or none on the meta device; the front end is on `device`."""
         super().__init__()
         self.config = config
         self.front_end = FrontEnd(config.encoder, device)
@@ -65,9 +60,18 @@ class MiDashengLM(nn.Module):
             config.subsample_factor,
             config.text["hidden_size"],
         )
-        self.decoder = _decoder(config, tied)
+        self.decoder = _decoder(config)
         self.eval()
         self.requires_grad_(False)
+
+    def tie_head(self) -> None:
+        """Let the decoder's output layer be its embedding table."""
+        table = self.decoder.get_input_embeddings().weight
+        assert isinstance(table, nn.Parameter)
+        head = nn.Linear(table.shape[1], table.shape[0], bias=False, device="meta")
+        head.weight = table
+        self.decoder.lm_head = head
+        self.decoder.config.tie_word_embeddings = True
 
     def audio_tokens(self, samples: int) -> int:
         """How many tokens a clip of so many samples becomes: 5 a second."""
@@ -94,7 +98,7 @@ class MiDashengLM(nn.Module):
     def chunks(self, mel: Tensor) -> list[Tensor]:
         """A clip's mel, (n_mels, frames), cut where the encoder's positions restart."""
         stride = self.config.encoder.patch_stride[1]
-        cut = mel.split(self.config.encoder.chunk_frames, dim=-1)
+        cut = torch.split(mel, self.config.encoder.chunk_frames, dim=-1)
         return [chunk for chunk in cut if chunk.shape[-1] >= stride]
 
     @torch.no_grad()
@@ -146,16 +150,12 @@ class MiDashengLM(nn.Module):
         return (patches < self._heard(frames)).expand(chunks, -1)
 
 
-def _decoder(config: ModelConfig, tied: bool) -> PreTrainedModel:
-    """The decoder of the checkpoint's kind, without weights of its own when tied.
-
-    Whether the head is tied is told by the checkpoint, not by a default: that of
-    transformers' class for it changed between its versions 4 and 5.
-    """
+def _decoder(config: ModelConfig) -> PreTrainedModel:
+    """The decoder of the checkpoint's kind, with an output layer of its own."""
     if config.text_type == "qwen2":
         model: PreTrainedModel = Qwen2ForCausalLM(
-            Qwen2Config(**config.text, tie_word_embeddings=tied)
+            Qwen2Config(**config.text, tie_word_embeddings=False)
         )
     else:
-        model = Qwen3ForCausalLM(Qwen3Config(**config.text, tie_word_embeddings=tied))
+        model = Qwen3ForCausalLM(Qwen3Config(**config.text, tie_word_embeddings=False))
     return model
