@@ -96,7 +96,7 @@ class ResponseFormat(_Body):
 
 
 class ChatBody(_Body):
-    """The request. What is not listed is ignored."""
+    """The request. What is not listed is ignored: `logprobs` in the answer is null."""
 
     model: str | None = None
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=64)]
@@ -109,8 +109,6 @@ class ChatBody(_Body):
     n: int | None = None
     tools: list[Any] | None = None
     functions: list[Any] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
     logit_bias: dict[str, Any] | None = None
     modalities: list[str] | None = None
 
@@ -119,8 +117,6 @@ UNSUPPORTED: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "n": (lambda value: value != 1, "there is one answer"),
     "tools": (bool, "ask for JSON by a schema (response_format) instead"),
     "functions": (bool, "ask for JSON by a schema (response_format) instead"),
-    "logprobs": (bool, "leave it out"),
-    "top_logprobs": (bool, "leave it out"),
     "logit_bias": (bool, "leave it out"),
     "modalities": (lambda value: value != ["text"], "answers are text"),
 }
