@@ -24,6 +24,7 @@ from model_server.api.vocabulary import (
     parse_vocabulary,
     to_vocabulary,
 )
+from model_server.api.wyoming import WyomingDoor
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.decode import DecodeError, open_audio, read_audio
 from model_server.build import Builder, build_engines
@@ -69,6 +70,13 @@ def settings_or_fail(config: Path | None, **flags: Any) -> Settings:
         fail(error)
 
 
+def say_addresses(url: str, wyoming: WyomingDoor | None) -> None:
+    """Tell where the server is, once it serves."""
+    print(f"Earshot listens on {url}", flush=True)
+    if wyoming is not None:
+        print(f"Wyoming listens on {wyoming.url}", flush=True)
+
+
 @app.command()
 def serve(
     host: Annotated[
@@ -111,10 +119,20 @@ def serve(
     descriptions: Annotated[
         str | None, typer.Option(help="none, midashenglm or remote.")
     ] = None,
+    wyoming_port: Annotated[
+        int | None,
+        typer.Option(help="Also speak Wyoming on this TCP port; 0 takes a free one."),
+    ] = None,
+    wyoming_host: Annotated[
+        str | None,
+        typer.Option(help="Its address. It has no token: mind who can reach it."),
+    ] = None,
 ) -> None:
     """Serve microphones until SIGINT or SIGTERM."""
+    wyoming = {"port": wyoming_port, "host": wyoming_host}
     settings = settings_or_fail(
         config,
+        wyoming={name: value for name, value in wyoming.items() if value is not None},
         host=host,
         port=port,
         data_dir=data_dir,
@@ -145,7 +163,7 @@ def serve(
         server = EarshotServer(
             create_app(settings, build_engines(settings)),
             socket,
-            lambda url: print(f"Earshot listens on {url}", flush=True),
+            lambda url: say_addresses(url, server.wyoming),
         )
     except (BindError, EngineError) as error:
         fail(error)

@@ -44,6 +44,23 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self.wyoming_connections = Gauge(
+            "earshot_wyoming_connections",
+            "Open Wyoming connections.",
+            registry=self.registry,
+        )
+        self.wyoming_errors = Counter(
+            "earshot_wyoming_errors",
+            "Errors that Wyoming clients were told, and clients that were not let in.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.wakes = Counter(
+            "earshot_wake_words",
+            "Wake words that were heard.",
+            ["word"],
+            registry=self.registry,
+        )
         self.engine_errors = Counter(
             "earshot_engine_errors",
             "Pieces of work that an engine refused or could not do.",

@@ -11,6 +11,7 @@ import uvicorn
 from zeroconf import NonUniqueNameException
 
 from model_server.api.service import Service
+from model_server.api.wyoming import WyomingDoor
 from model_server.api.zeroconf import Announcement
 
 _LOGGER = logging.getLogger(__name__)
@@ -20,8 +21,11 @@ class BindError(Exception):
     """The address cannot be listened on; the message says what to do."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises BindError."""
+def bind(host: str, port: int, settings: str = "--host and --port") -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises BindError, which names the settings to change.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server(
@@ -34,7 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or "it is no address of this machine"
         raise BindError(
             f"Cannot listen on {host}, port {port} ({reason}): choose another with "
-            "--host and --port."
+            f"{settings}."
         ) from error
 
 
@@ -46,13 +50,16 @@ class EarshotServer(uvicorn.Server):
     ) -> None:
         """`ready` is called with the address once streams are served.
 
-        Raises OSError for a certificate or key that cannot be used.
+        Raises OSError for a certificate or key that cannot be used, BindError for
+        the Wyoming port.
         """
         self._service: Service = app.state.service
         settings = self._service.settings
         self._listener = listener
         self._ready = ready
         self._announcement: Announcement | None = None
+        self.wyoming: WyomingDoor | None = None
+        """The second door, if it is to be open."""
         super().__init__(
             uvicorn.Config(
                 app,
@@ -71,6 +78,12 @@ class EarshotServer(uvicorn.Server):
         )
         # Now rather than when serving: a bad certificate ends the start.
         self.config.load()
+        wyoming = settings.wyoming
+        if wyoming.port is not None:
+            second = bind(
+                wyoming.host, wyoming.port, "--wyoming-host and --wyoming-port"
+            )
+            self.wyoming = WyomingDoor(self._service, second)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the socket given at the start until SIGINT or SIGTERM."""
@@ -82,6 +95,8 @@ class EarshotServer(uvicorn.Server):
         await super().startup(sockets)
         settings = self._service.settings
         tls = settings.tls_cert is not None
+        if self.wyoming is not None:
+            await self.wyoming.open()
         if settings.zeroconf:
             await self._announce(
                 Announcement(self._service.info().id, host, port, tls=tls)
@@ -105,5 +120,7 @@ class EarshotServer(uvicorn.Server):
         """Take leave of the network and of every stream, then close."""
         if self._announcement is not None:
             await self._announcement.close()
+        if self.wyoming is not None:
+            await self.wyoming.close()
         await self._service.stop_streams()
         await super().shutdown(sockets)

@@ -1,0 +1,119 @@
+"""What becomes of the audio that a Wyoming client sends: a transcript, or detections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from wyoming.asr import Transcript
+from wyoming.event import Eventable
+from wyoming.wake import Detection, NotDetected
+
+from model_server.api.intake import StreamError
+from model_server.api.service import Service
+from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.engines.base import SpeechRecognizer
+from model_server.listen import wake
+from model_server.listen.listener import transcribe
+
+WAKE_BLOCK = 3 * wake.STEP
+"""Samples; the models look at three steps at once, so that fewer tell them nothing."""
+
+Say: TypeAlias = Callable[[Eventable], Awaitable[None]]
+
+
+class Ear(Protocol):
+    """What becomes of the audio between `audio-start` and `audio-stop`."""
+
+    async def take(self, pcm: Pcm, timestamp: int | None) -> None:
+        """The next samples, (samples,), of a chunk with this time in ms."""
+
+    async def finish(self) -> None:
+        """Nothing follows."""
+
+
+class Deaf:
+    """Hears nothing: what it should do was refused, and the client has been told."""
+
+    async def take(self, pcm: Pcm, timestamp: int | None) -> None:
+        """Ignore it."""
+
+    async def finish(self) -> None:
+        """Say nothing more."""
+
+
+class SpeechEar:
+    """One utterance, recognised when it is over."""
+
+    def __init__(
+        self, service: Service, say: Say, recognizer: SpeechRecognizer, language: str
+    ) -> None:
+        """Collect speech in one of the recogniser's languages."""
+        self._service = service
+        self._say = say
+        self._recognizer = recognizer
+        self._language = language
+        self._heard: list[Pcm] = []
+        self._samples = 0
+
+    async def take(self, pcm: Pcm, timestamp: int | None) -> None:
+        """Keep the samples. Raises StreamError once they are too many."""
+        limit_s = self._service.settings.max_utterance_s
+        self._samples += pcm.size
+        if self._samples > limit_s * SAMPLE_RATE:
+            raise StreamError(
+                "utterance_too_long",
+                f"An utterance lasts at most {limit_s:g} s: send `audio-stop` earlier.",
+            )
+        self._heard.append(pcm)
+
+    async def finish(self) -> None:
+        """Recognise, and say what was said; an empty text when nothing was."""
+        pcm = np.concatenate([np.zeros(0, np.int16), *self._heard])
+        self._heard.clear()
+        outcome = "unavailable"
+        try:
+            said = await self._service.work(
+                "speech", transcribe, self._recognizer, pcm, self._language
+            )
+            outcome = said.recognition.rejected or "recognised"
+        finally:
+            self._service.metrics.utterances.labels(outcome).inc()
+        await self._say(Transcript(said.recognition.text, language=self._language))
+
+
+class WakeEar:
+    """Listens for wake words as long as audio comes."""
+
+    def __init__(self, service: Service, say: Say, names: Sequence[str]) -> None:
+        """Listen for these words."""
+        self._service = service
+        self._say = say
+        self._names = names
+        self._detector: wake.WakeDetector | None = None
+        self._waiting: list[Pcm] = []
+        self._woken = False
+
+    async def take(self, pcm: Pcm, timestamp: int | None) -> None:
+        """Say each wake word when it has been heard."""
+        self._waiting.append(pcm)
+        if sum(each.size for each in self._waiting) < WAKE_BLOCK:
+            return
+        block = np.concatenate(self._waiting)
+        self._waiting.clear()
+        work = self._service.work
+        if self._detector is None:
+            self._detector = await work("listen", wake.WakeDetector, self._names)
+        for found in await work("listen", self._detector.push, block):
+            self._woken = True
+            self._service.metrics.wakes.labels(found.name).inc()
+            heard_at = found.at * 1000 // SAMPLE_RATE
+            await self._say(
+                Detection(found.name, heard_at if timestamp is None else timestamp)
+            )
+
+    async def finish(self) -> None:
+        """Say so if there was none."""
+        if not self._woken:
+            await self._say(NotDetected())

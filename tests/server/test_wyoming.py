@@ -1,0 +1,470 @@
+"""The Wyoming door, through the `wyoming` package's own client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from wyoming.asr import Transcribe, Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.error import Error
+from wyoming.event import Event, Eventable
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping, Pong
+from wyoming.wake import Detect, Detection, NotDetected
+
+from model_server import __version__
+from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.engines.base import EngineError, Recognition
+from model_server.listen import wake
+from tests.server.client import House, Serve, command
+from tests.server.test_api_limits import Broken, Slow
+from tests.server.voices import say, silence
+
+SPOKEN = "turn on the kitchen lights"
+OPEN = {"port": 0}
+
+
+@pytest.fixture
+async def door(serve: Serve) -> AsyncGenerator[House]:
+    """A server with a Wyoming port that knows a kitchen and an office."""
+    async with serve(wyoming=OPEN) as house:
+        await house.furnish()
+        yield house
+
+
+class Client:
+    """A Wyoming client that sends audio as programs do."""
+
+    def __init__(self, client: AsyncTcpClient) -> None:
+        self.client = client
+
+    async def send(self, *events: Eventable) -> None:
+        for event in events:
+            await self.client.write_event(event.event())
+
+    async def next(self) -> Event | None:
+        """The next event; None once the server has closed."""
+        async with asyncio.timeout(60):
+            return await self.client.read_event()
+
+    async def transcript(self) -> str:
+        event = await self.next()
+        assert event is not None
+        assert Transcript.is_type(event.type), event
+        return Transcript.from_event(event).text
+
+    async def error(self) -> Error:
+        event = await self.next()
+        assert event is not None
+        assert Error.is_type(event.type), event
+        return Error.from_event(event)
+
+    async def detections(self) -> list[Detection]:
+        """What was detected up to the answer to a ping."""
+        await self.send(Ping("done"))
+        found = []
+        while (event := await self.next()) is not None and not Pong.is_type(event.type):
+            found.append(Detection.from_event(event))
+        return found
+
+    async def play(
+        self,
+        data: bytes | Pcm,
+        rate: int = SAMPLE_RATE,
+        width: int = 2,
+        channels: int = 1,
+        chunk: int = 640,
+        start: bool = True,
+    ) -> None:
+        """Send audio in chunks of so many bytes, with `audio-start` before it."""
+        raw = data if isinstance(data, bytes) else data.astype("<i2").tobytes()
+        form: dict[str, Any] = {"rate": rate, "width": width, "channels": channels}
+        if start:
+            await self.send(AudioStart(**form))
+        for first in range(0, len(raw), chunk):
+            await self.send(AudioChunk(**form, audio=raw[first : first + chunk]))
+
+
+@asynccontextmanager
+async def connected(house: House) -> AsyncGenerator[Client]:
+    """Connect to the Wyoming port of a server."""
+    async with AsyncTcpClient("127.0.0.1", port(house)) as client:
+        yield Client(client)
+
+
+def port(house: House) -> int:
+    """The Wyoming port."""
+    assert house.server.wyoming is not None
+    return int(house.server.wyoming.url.rpartition(":")[2])
+
+
+async def heard(client: Client, pcm: Pcm, **options: Any) -> str:
+    """What the server understands of one utterance."""
+    await client.play(pcm, **options)
+    await client.send(AudioStop())
+    return await client.transcript()
+
+
+async def test_without_a_port_nothing_listens(house: House) -> None:
+    assert house.server.wyoming is None
+
+
+async def test_a_description_tells_the_engines_and_the_wake_words(door: House) -> None:
+    async with connected(door) as client:
+        await client.send(Describe())
+        event = await client.next()
+    assert event is not None
+    info = Info.from_event(event)
+
+    (asr,) = info.asr
+    assert (asr.name, asr.version, asr.installed) == ("Earshot", __version__, True)
+    assert asr.requires_external_vad
+    assert not asr.supports_transcript_streaming
+    recognizer = door.service.recognizer
+    assert recognizer is not None
+    (model,) = asr.models
+    assert (model.name, model.version) == (
+        recognizer.info.name,
+        recognizer.info.version,
+    )
+    assert model.languages == list(recognizer.languages)
+    (program,) = info.wake
+    assert {model.name: model.phrase for model in program.models} == {
+        "okay_nabu": "Okay Nabu",
+        "hey_jarvis": "Hey Jarvis",
+        "hey_mycroft": "Hey Mycroft",
+        "alexa": "Alexa",
+    }
+    assert all(model.attribution.url for model in program.models)
+    assert info.tts == info.handle == info.intent == info.mic == info.snd == []
+    assert info.satellite is None
+
+
+async def test_a_server_without_a_speech_engine_offers_wake_words_only(
+    serve: Serve,
+) -> None:
+    async with (
+        serve(recognizer=None, wyoming=OPEN) as house,
+        connected(house) as client,
+    ):
+        await client.send(Describe())
+        event = await client.next()
+        assert event is not None
+        info = Info.from_event(event)
+        await client.play(command())
+        error = await client.error()
+
+    assert info.asr == []
+    assert len(info.wake) == 1
+    assert error.code == "unsupported_task"
+    assert "no speech engine" in error.text
+
+
+async def test_several_utterances_are_understood_on_one_connection(
+    door: House,
+) -> None:
+    async with connected(door) as client:
+        await client.send(Transcribe(language="en"))
+        assert await heard(client, command()) == SPOKEN
+        assert await heard(client, command("turn off the office lamp")) == (
+            "turn off the office lamp"
+        )
+        await client.send(Transcribe(language="en-GB", name="embedded-speech"))
+        assert await heard(client, command()) == SPOKEN
+    assert await door.metric("earshot_utterances_total", outcome="recognised") == 3
+
+
+async def test_audio_that_nothing_was_asked_for_is_transcribed(door: House) -> None:
+    async with connected(door) as client:
+        assert await heard(client, command()) == SPOKEN
+        assert await heard(client, command(), start=False) == SPOKEN
+
+
+async def test_silence_gives_an_empty_transcript(door: House) -> None:
+    async with connected(door) as client:
+        assert await heard(client, silence(1)) == ""
+        await client.send(Transcribe(), AudioStart(16000, 2, 1), AudioStop())
+        assert await client.transcript() == ""
+
+
+@pytest.mark.parametrize(
+    ("rate", "width", "channels"),
+    [
+        (16000, 1, 1),
+        (48000, 2, 2),
+        (44100, 3, 1),
+        (8000, 2, 1),
+        (32000, 4, 2),
+    ],
+)
+async def test_audio_of_any_format_is_understood(
+    door: House, rate: int, width: int, channels: int
+) -> None:
+    """Chunks whose length is no whole number of samples, too."""
+    data = encode(command("turn off the office lamp"), rate, width, channels)
+    async with connected(door) as client:
+        await client.play(data, rate, width, channels, chunk=1001)
+        await client.send(AudioStop())
+        assert await client.transcript() == "turn off the office lamp"
+
+
+def encode(pcm: Pcm, rate: int, width: int, channels: int) -> bytes:
+    """Samples in another format; with two channels the second is silent."""
+    audio = soxr.resample(pcm.astype(np.float64) / 32768, SAMPLE_RATE, rate)
+    if channels == 2:
+        audio = np.stack([audio, np.zeros_like(audio)], axis=1)
+    if width == 1:
+        return np.asarray(audio * 127 + 128).astype(np.uint8).tobytes()
+    whole = np.asarray(audio * ((1 << 31) - 1)).astype("<i4")
+    return whole.reshape(-1, 1).view(np.uint8)[:, 4 - width :].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "hint"),
+    [
+        ((1000, 2, 1), "1000 Hz"),
+        ((16000, 8, 1), "8 bytes"),
+        ((16000, 2, 0), "0 channels"),
+        ((16000, 0, 1), "0 bytes"),
+    ],
+)
+async def test_audio_that_cannot_be_used_is_refused_and_the_next_is_heard(
+    door: House, form: tuple[int, int, int], hint: str
+) -> None:
+    async with connected(door) as client:
+        await client.play(silence(0.1), *form)
+        error = await client.error()
+        await client.send(AudioStop())
+        assert await heard(client, command()) == SPOKEN
+
+    assert error.code == "bad_message"
+    assert hint in error.text
+    assert await door.metric("earshot_wyoming_errors_total", code="bad_message") == 1
+
+
+async def test_a_format_that_changes_within_an_utterance_is_refused(
+    door: House,
+) -> None:
+    async with connected(door) as client:
+        await client.play(silence(0.1))
+        await client.play(silence(0.1), 48000, start=False)
+        error = await client.error()
+        await client.send(AudioStop())
+        assert await heard(client, command()) == SPOKEN
+
+    assert "audio-stop" in error.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "hint"),
+    [
+        (Transcribe(language="tlh"), "unsupported_language", "en"),
+        (Transcribe(name="whisper"), "unsupported_task", "embedded-speech"),
+        (Detect(names=["okay_nabu", "sesame"]), "unsupported_task", "okay_nabu"),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_refused_and_its_audio_ignored(
+    door: House, request_: Eventable, code: str, hint: str
+) -> None:
+    async with connected(door) as client:
+        await client.send(request_)
+        await client.play(command())
+        await client.send(AudioStop())
+        error = await client.error()
+        await client.send(Ping("still here?"))
+        event = await client.next()
+        await client.send(Transcribe())
+        assert await heard(client, command()) == SPOKEN
+
+    assert event is not None
+    assert Pong.from_event(event).text == "still here?"
+    assert error.code == code
+    assert hint in error.text
+
+
+async def test_an_utterance_over_the_limit_is_refused_while_it_lasts(
+    serve: Serve,
+) -> None:
+    async with serve(wyoming=OPEN, max_utterance_s=5) as house:
+        await house.furnish()
+        async with connected(house) as client:
+            await client.play(silence(6))
+            error = await client.error()
+            await client.play(silence(60), start=False)
+            await client.send(AudioStop())
+            assert await heard(client, command()) == SPOKEN
+
+    assert error.code == "utterance_too_long"
+    assert "5 s" in error.text
+
+
+class Away(Slow):
+    """A recogniser whose machine is gone."""
+
+    def recognize(self, pcm: Pcm, language: str) -> Recognition:
+        raise EngineError("The speech server does not answer: is it on?")
+
+
+async def test_an_engine_that_is_away_says_so_in_its_own_words(serve: Serve) -> None:
+    async with (
+        serve(recognizer=Away(), wyoming=OPEN) as house,
+        connected(house) as client,
+    ):
+        for _ in range(2):
+            await client.play(command())
+            await client.send(AudioStop())
+            error = await client.error()
+            assert error.text == "The speech server does not answer: is it on?"
+            assert error.code == "engine_failed"
+        name = "earshot_utterances_total"
+        assert await house.metric(name, outcome="unavailable") == 2
+
+
+async def test_an_engine_that_fails_gives_nothing_away(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        serve(recognizer=Broken(), wyoming=OPEN) as house,
+        connected(house) as client,
+    ):
+        await client.play(command())
+        await client.send(AudioStop())
+        error = await client.error()
+
+    assert "log says where" in error.text
+    assert "secret" not in caplog.text + error.text
+
+
+async def test_waiting_for_a_slow_engine_is_not_idle(serve: Serve) -> None:
+    async with (
+        serve(recognizer=Slow(), wyoming=OPEN, idle_s=0.3) as house,
+        connected(house) as client,
+    ):
+        assert await heard(client, command()) == "slowly"
+
+
+WAKES = [
+    ("okay_nabu", "okay nabu", "rms"),
+    ("hey_jarvis", "hey jarvis", "slt"),
+    ("hey_mycroft", "hey mycroft", "awb"),
+    ("alexa", "alexa", "kal16"),
+]
+
+
+@pytest.mark.parametrize(("name", "phrase", "voice"), WAKES)
+async def test_a_wake_word_is_detected_among_all_and_by_its_name(
+    door: House, name: str, phrase: str, voice: str
+) -> None:
+    pcm = np.concatenate([silence(1), say(phrase, voice), silence(1)])
+    async with connected(door) as client:
+        for names in (None, [name], []):
+            await client.send(Detect(names))
+            await client.play(pcm)
+            (detection,) = await client.detections()
+            assert detection.name == name
+            over_ms = (pcm.size - SAMPLE_RATE) // 16
+            assert detection.timestamp is not None
+            assert 1000 < detection.timestamp < over_ms + 300
+            await client.send(AudioStop())
+            assert await client.detections() == []
+    assert await door.metric("earshot_wake_words_total", word=name) == 3
+
+
+async def test_another_wake_word_than_the_one_asked_for_is_not_detected(
+    door: House,
+) -> None:
+    async with connected(door) as client:
+        await client.send(Detect(["alexa"]))
+        await client.play(np.concatenate([say("okay nabu", "rms"), silence(1)]))
+        await client.send(AudioStop())
+        event = await client.next()
+
+    assert event is not None
+    assert NotDetected.is_type(event.type)
+
+
+async def test_other_speech_noise_and_silence_wake_nobody(door: House) -> None:
+    noise = np.random.default_rng(1).normal(0, 3000, 5 * SAMPLE_RATE).astype(np.int16)
+    talk = [
+        say("the weather was fine and we went for a walk along the river", voice)
+        for voice in ("slt", "rms", "awb", "kal16")
+    ]
+    async with connected(door) as client:
+        for pcm in (*talk, command(), noise, silence(5)):
+            await client.send(Detect())
+            await client.play(pcm)
+            await client.send(AudioStop())
+            event = await client.next()
+            assert event is not None
+            assert NotDetected.is_type(event.type), event
+
+
+async def test_a_detection_has_the_time_that_its_chunk_has(door: House) -> None:
+    pcm = np.concatenate([silence(1), say("alexa"), silence(1)])
+    async with connected(door) as client:
+        await client.send(Detect(["alexa"]), AudioStart(16000, 2, 1))
+        for first in range(0, pcm.size, 160):
+            audio = pcm[first : first + 160].tobytes()
+            ms = 7_000_000 + first // 16
+            await client.send(AudioChunk(16000, 2, 1, audio, timestamp=ms))
+        (detection,) = await client.detections()
+
+    said_ms = 7_000_000 + (pcm.size - SAMPLE_RATE) // 16
+    assert detection.timestamp == pytest.approx(said_ms, abs=300)
+    assert detection.timestamp is not None
+    assert detection.timestamp % 10 == 0
+
+
+async def test_the_same_stream_wakes_again_and_again(door: House) -> None:
+    once = np.concatenate([silence(1), say("hey jarvis"), silence(2)])
+    stereo = encode(np.concatenate([once, once, once]), 48000, 2, 2)
+    async with connected(door) as client:
+        await client.send(Detect())
+        await client.play(stereo, 48000, 2, 2, chunk=1 << 18)
+        found = await client.detections()
+
+    assert [each.name for each in found] == ["hey_jarvis"] * 3
+
+
+async def test_wake_and_command_share_a_connection(door: House) -> None:
+    async with connected(door) as client:
+        await client.send(Detect(["okay_nabu"]))
+        await client.play(np.concatenate([say("okay nabu", "rms"), silence(1)]))
+        assert [each.name for each in await client.detections()] == ["okay_nabu"]
+        await client.send(Transcribe(language="en"))
+        assert await heard(client, command()) == SPOKEN
+
+
+async def test_events_of_other_programs_are_passed_over(door: House) -> None:
+    async with connected(door) as client:
+        await client.client.write_event(Event("synthesize", {"text": "hello"}))
+        await client.client.write_event(Event("select-program", {"name": "Earshot"}))
+        assert await heard(client, command()) == SPOKEN
+
+
+def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
+    """What it holds is counted after a minute and after another."""
+    detector = wake.WakeDetector(["okay_nabu"])
+    hum = (np.sin(np.arange(SAMPLE_RATE) / 20) * 3000).astype(np.int16)
+
+    def held() -> list[int]:
+        for _ in range(60):
+            assert detector.push(hum) == []
+        (model,) = detector._models
+        return (
+            sizes(vars(detector)) + sizes(vars(model)) + sizes(vars(detector._features))
+        )
+
+    assert held() == held()
+
+
+def sizes(state: dict[str, Any]) -> list[int]:
+    """Lengths of everything that has one."""
+    return [len(value) for value in state.values() if isinstance(value, Sequence)]
