@@ -260,3 +260,21 @@ def test_every_recorded_command_is_exactly_one_utterance() -> None:
         endpointer = Endpointer(SileroVoice())
         events = endpointer.push(np.concatenate([audio, silence(1)]))
         assert [type(event) for event in events] == [SpeechStart, Utterance], path.name
+
+
+@needs_recordings
+def test_a_person_is_heard_after_loud_noise() -> None:
+    """Without forgetting the noise, voice activity misses half of these commands."""
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 5000, 10 * SAMPLE_RATE)
+    room = rng.normal(0, 30, 2 * SAMPLE_RATE)
+
+    for path in sorted((DATA / "speech_real_en").glob("t*.flac")):
+        said = soundfile.read(path, dtype="int16")[0]
+        heard = np.concatenate([noise, room, said, room]).astype(np.int16)
+        events = Endpointer(SileroVoice()).push(heard)
+        utterances = [each for each in events if isinstance(each, Utterance)]
+
+        (utterance,) = utterances
+        assert utterance.start >= noise.size + room.size
+        assert utterance.end - utterance.start > SAMPLE_RATE // 2, path.name
