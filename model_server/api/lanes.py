@@ -228,7 +228,7 @@ def transcript(
         language=stream.language,
         start=start,
         end=end,
-        engine=engine_message(recognizer.info),
+        engine=engine_message(said.engine or recognizer.info),
         intent=None
         if said.intent is None
         else Intent(name=said.intent.name, slots=dict(said.intent.slots)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ class EngineBusyError(EngineError):
 
 class UnusableRequestError(EngineError):
     """What was asked cannot be done by this engine, now or later: ask differently."""
+
+
+CUT: Final = "length"
+"""What a describer's generator returns if its answer was cut."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +113,17 @@ class Intent:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was said. `text` is empty exactly when `rejected` gives a reason."""
+    """What was said. `text` is empty exactly when `rejected` gives a reason.
+
+    `engine` is set where another engine heard it than the recogniser's own.
+    """
 
     text: str
     confidence: float
     alternatives: tuple[Hypothesis, ...] = ()
     rejected: Rejection | None = None
     intent: Intent | None = None
+    engine: EngineInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +217,8 @@ class AudioDescriber(Protocol):
         With a JSON schema the joined text is JSON that is valid by it. Raises
         UnusableRequestError for a clip that is too long, a schema that it cannot
         follow or an empty instruction, else EngineError; both may come from the
-        iteration. Closing the iterator frees what the answer held.
+        iteration. Closing the iterator frees what the answer held. A generator may
+        return CUT where `max_tokens` ended the answer, not the model.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from model_server.engines.base import SoundClassifier, SpeechRecognizer
 from model_server.engines.embedded.sounds import EmbeddedClassifier
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.client import House, running
+from tests.server.scripted_chat import ScriptedChat, scripted_chat
 
 # No test may fail because the machine is busy.
 settings.register_profile("busy", deadline=None)
@@ -30,6 +31,13 @@ def recognizer(tmp_path_factory: pytest.TempPathFactory) -> SpeechRecognizer:
 def classifier() -> SoundClassifier:
     """The embedded sound engine."""
     return EmbeddedClassifier()
+
+
+@pytest.fixture(scope="session")
+def chat() -> Generator[ScriptedChat]:
+    """A server of OpenAI's chat API that does what it is told."""
+    with scripted_chat() as started:
+        yield started
 
 
 @pytest.fixture
