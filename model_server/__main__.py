@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 import logging
 from pathlib import Path
+import re
 import signal
 import ssl
 import sys
 from typing import Annotated, Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 import typer
 
 from model_server import __version__, files
@@ -30,6 +39,7 @@ from model_server.audio.decode import DecodeError, open_audio, read_audio
 from model_server.build import Builder, build_engines
 from model_server.catalogue import load_catalogue
 from model_server.engines.base import EngineError
+from model_server.fetch import Source, fetch, folder_of, known_models, verify
 from model_server.listen import listener
 from model_server.settings import Settings, SettingsError, load_settings
 
@@ -261,6 +271,70 @@ def classify(
         Console().print(files.sound_table(file, events, catalogue))
     else:
         print(f"{file.name}: none of the {len(catalogue)} sounds of the catalogue.")
+
+
+@app.command("fetch")
+def fetch_model(
+    name: Annotated[
+        str | None, typer.Argument(help="A model; without it they are listed.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, tag or branch of its repository.")
+    ] = None,
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE=HEX: the hash that a file must have; repeatable."),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="A mirror instead of the Hugging Face hub.")
+    ] = None,
+    verify_only: Annotated[
+        bool, typer.Option("--verify", help="Only check what was fetched; offline.")
+    ] = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Download a model once, verified; what was interrupted goes on."""
+    models = known_models()
+    if name is None:
+        Console().print(files.model_table(models))
+        return
+    if name not in models:
+        fail(f"There is no model {name}: choose one of {', '.join(models)}.")
+    known = models[name]
+    folder = folder_of(name, settings_or_fail(config, data_dir=data_dir).data_dir)
+    pinned = dict(known.sha256) if revision in (None, known.revision) else {}
+    for each in sha256 or ():
+        file, _, digest = each.partition("=")
+        if re.fullmatch("[0-9a-fA-F]{64}", digest) is None:
+            fail(f"--sha256 {each}: write FILE=HEX with the 64 digits of its SHA-256.")
+        pinned[file] = digest.lower()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+    def watch(what: str, size: int) -> Callable[[int], None]:
+        task = bar.add_task(what, total=size)
+        return lambda done: bar.advance(task, done)
+
+    try:
+        with bar:
+            if verify_only:
+                record = verify(folder, watch)
+            else:
+                source = Source(known.repo, revision or known.revision, endpoint)
+                record = fetch(name, source, folder, pinned, watch)
+    except EngineError as error:
+        fail(f"{error}.")
+    print(
+        f"{folder}: {record.repo} at {record.revision}, "
+        f"{len(record.files)} files, verified."
+    )
 
 
 @token_app.command("show")

@@ -13,6 +13,7 @@ from rich.table import Table
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import SoundClassifier
+from model_server.fetch import KnownModel
 from model_server.listen.listener import Transcription
 from model_server.monitor.monitor import SoundChange, SoundMonitor
 
@@ -133,4 +134,20 @@ def transcription_table(path: Path, said: Transcription) -> Table:
         table.add_row(f"[bold]{recognition.text}", f"{recognition.confidence:.2f}")
     for each in recognition.alternatives:
         table.add_row(each.text, f"{each.confidence:.2f}")
+    return table
+
+
+def model_table(models: dict[str, KnownModel]) -> Table:
+    """What can be fetched."""
+    table = Table("model", "size", "licence", "for", "from")
+    table.columns[1].justify = "right"
+    for name, model in models.items():
+        size = f"{model.bytes / 1e9:.2g} GB" if model.bytes >= 1e9 else None
+        table.add_row(
+            name,
+            size or f"{model.bytes / 1e6:.0f} MB",
+            model.licence,
+            model.about,
+            model.repo,
+        )
     return table
