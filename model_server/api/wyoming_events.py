@@ -7,7 +7,7 @@ a client claims and waits for ever.
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
@@ -30,6 +30,7 @@ class Fields(BaseModel):
 
 
 F = TypeVar("F", bound=Fields)
+Number: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class Header(Fields):
@@ -44,10 +45,10 @@ class Header(Fields):
 class AudioFields(Fields):
     """`audio-start`, and each `audio-chunk`: Hz, bytes per sample, channels, ms."""
 
-    rate: int
-    width: int
-    channels: int
-    timestamp: int | None = None
+    rate: Number
+    width: Number
+    channels: Number
+    timestamp: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
 
 
 class TranscribeFields(Fields):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import soxr
-from wyoming.asr import Transcribe, Transcript
+from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.client import AsyncTcpClient
-from wyoming.error import Error
 from wyoming.event import Event, Eventable
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
-from wyoming.wake import Detect, Detection, NotDetected
+from wyoming.wake import Detect, NotDetected
 
 from model_server import __version__
 from model_server.audio import SAMPLE_RATE, Pcm
@@ -26,9 +22,9 @@ from model_server.listen import wake
 from tests.server.client import House, Serve, command
 from tests.server.test_api_limits import Broken, Slow
 from tests.server.voices import say, silence
+from tests.server.wyoming_client import OPEN, connected
 
 SPOKEN = "turn on the kitchen lights"
-OPEN = {"port": 0}
 
 
 @pytest.fixture
@@ -37,79 +33,6 @@ async def door(serve: Serve) -> AsyncGenerator[House]:
     async with serve(wyoming=OPEN) as house:
         await house.furnish()
         yield house
-
-
-class Client:
-    """A Wyoming client that sends audio as programs do."""
-
-    def __init__(self, client: AsyncTcpClient) -> None:
-        self.client = client
-
-    async def send(self, *events: Eventable) -> None:
-        for event in events:
-            await self.client.write_event(event.event())
-
-    async def next(self) -> Event | None:
-        """The next event; None once the server has closed."""
-        async with asyncio.timeout(60):
-            return await self.client.read_event()
-
-    async def transcript(self) -> str:
-        event = await self.next()
-        assert event is not None
-        assert Transcript.is_type(event.type), event
-        return Transcript.from_event(event).text
-
-    async def error(self) -> Error:
-        event = await self.next()
-        assert event is not None
-        assert Error.is_type(event.type), event
-        return Error.from_event(event)
-
-    async def detections(self) -> list[Detection]:
-        """What was detected up to the answer to a ping."""
-        await self.send(Ping("done"))
-        found = []
-        while (event := await self.next()) is not None and not Pong.is_type(event.type):
-            found.append(Detection.from_event(event))
-        return found
-
-    async def play(
-        self,
-        data: bytes | Pcm,
-        rate: int = SAMPLE_RATE,
-        width: int = 2,
-        channels: int = 1,
-        chunk: int = 640,
-        start: bool = True,
-    ) -> None:
-        """Send audio in chunks of so many bytes, with `audio-start` before it."""
-        raw = data if isinstance(data, bytes) else data.astype("<i2").tobytes()
-        form: dict[str, Any] = {"rate": rate, "width": width, "channels": channels}
-        if start:
-            await self.send(AudioStart(**form))
-        for first in range(0, len(raw), chunk):
-            await self.send(AudioChunk(**form, audio=raw[first : first + chunk]))
-
-
-@asynccontextmanager
-async def connected(house: House) -> AsyncGenerator[Client]:
-    """Connect to the Wyoming port of a server."""
-    async with AsyncTcpClient("127.0.0.1", port(house)) as client:
-        yield Client(client)
-
-
-def port(house: House) -> int:
-    """The Wyoming port."""
-    assert house.server.wyoming is not None
-    return int(house.server.wyoming.url.rpartition(":")[2])
-
-
-async def heard(client: Client, pcm: Pcm, **options: Any) -> str:
-    """What the server understands of one utterance."""
-    await client.play(pcm, **options)
-    await client.send(AudioStop())
-    return await client.transcript()
 
 
 async def test_without_a_port_nothing_listens(house: House) -> None:
@@ -172,24 +95,24 @@ async def test_several_utterances_are_understood_on_one_connection(
 ) -> None:
     async with connected(door) as client:
         await client.send(Transcribe(language="en"))
-        assert await heard(client, command()) == SPOKEN
-        assert await heard(client, command("turn off the office lamp")) == (
+        assert await client.heard(command()) == SPOKEN
+        assert await client.heard(command("turn off the office lamp")) == (
             "turn off the office lamp"
         )
         await client.send(Transcribe(language="en-GB", name="embedded-speech"))
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
     assert await door.metric("earshot_utterances_total", outcome="recognised") == 3
 
 
 async def test_audio_that_nothing_was_asked_for_is_transcribed(door: House) -> None:
     async with connected(door) as client:
-        assert await heard(client, command()) == SPOKEN
-        assert await heard(client, command(), start=False) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
+        assert await client.heard(command(), start=False) == SPOKEN
 
 
 async def test_silence_gives_an_empty_transcript(door: House) -> None:
     async with connected(door) as client:
-        assert await heard(client, silence(1)) == ""
+        assert await client.heard(silence(1)) == ""
         await client.send(Transcribe(), AudioStart(16000, 2, 1), AudioStop())
         assert await client.transcript() == ""
 
@@ -242,7 +165,7 @@ async def test_audio_that_cannot_be_used_is_refused_and_the_next_is_heard(
         await client.play(silence(0.1), *form)
         error = await client.error()
         await client.send(AudioStop())
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
 
     assert error.code == "bad_message"
     assert hint in error.text
@@ -257,7 +180,7 @@ async def test_a_format_that_changes_within_an_utterance_is_refused(
         await client.play(silence(0.1), 48000, start=False)
         error = await client.error()
         await client.send(AudioStop())
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
 
     assert "audio-stop" in error.text
 
@@ -281,7 +204,7 @@ async def test_what_cannot_be_asked_for_is_refused_and_its_audio_ignored(
         await client.send(Ping("still here?"))
         event = await client.next()
         await client.send(Transcribe())
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
 
     assert event is not None
     assert Pong.from_event(event).text == "still here?"
@@ -299,7 +222,7 @@ async def test_an_utterance_over_the_limit_is_refused_while_it_lasts(
             error = await client.error()
             await client.play(silence(60), start=False)
             await client.send(AudioStop())
-            assert await heard(client, command()) == SPOKEN
+            assert await client.heard(command()) == SPOKEN
 
     assert error.code == "utterance_too_long"
     assert "5 s" in error.text
@@ -347,7 +270,7 @@ async def test_waiting_for_a_slow_engine_is_not_idle(serve: Serve) -> None:
         serve(recognizer=Slow(), wyoming=OPEN, idle_s=0.3) as house,
         connected(house) as client,
     ):
-        assert await heard(client, command()) == "slowly"
+        assert await client.heard(command()) == "slowly"
 
 
 WAKES = [
@@ -439,14 +362,14 @@ async def test_wake_and_command_share_a_connection(door: House) -> None:
         await client.play(np.concatenate([say("okay nabu", "rms"), silence(1)]))
         assert [each.name for each in await client.detections()] == ["okay_nabu"]
         await client.send(Transcribe(language="en"))
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
 
 
 async def test_events_of_other_programs_are_passed_over(door: House) -> None:
     async with connected(door) as client:
         await client.client.write_event(Event("synthesize", {"text": "hello"}))
         await client.client.write_event(Event("select-program", {"name": "Earshot"}))
-        assert await heard(client, command()) == SPOKEN
+        assert await client.heard(command()) == SPOKEN
 
 
 def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
