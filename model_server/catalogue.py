@@ -27,7 +27,8 @@ class SoundLabel:
 
     An event begins when `k` of the last `n` windows score at least `on_score`, and
     ends once none has scored `off_score` for `hold_s` seconds. `source` says whether
-    a classifier scores it or the alarm rhythm decides by itself.
+    a classifier scores it or the alarm rhythm decides by itself. `audioset` are the
+    classes of AudioSet's ontology, by display name, that mean this sound.
     """
 
     slug: str
@@ -41,6 +42,7 @@ class SoundLabel:
     k: int
     n: int
     hold_s: float
+    audioset: tuple[str, ...] = ()
 
 
 class _Entry(BaseModel):
@@ -58,6 +60,8 @@ class _Entry(BaseModel):
     k: int = Field(default=2, ge=1, le=20)
     n: int = Field(default=3, ge=1, le=20)
     hold_s: float = Field(default=3.0, ge=0.5, le=120)
+    # YAML has lists only.
+    audioset: tuple[str, ...] = Field(default=(), strict=False)
 
 
 _ENTRIES = TypeAdapter(dict[_Slug, _Entry])

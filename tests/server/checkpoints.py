@@ -21,6 +21,8 @@ from tokenizers import (
 )
 import torch
 
+from model_server.catalogue import load_catalogue
+
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -202,10 +204,13 @@ def write_ced(
     names: Mapping[int, str] | None = None,
     seed: int = 0,
 ) -> Path:
-    """A checkpoint of CED; `prefix` stands before the encoder's names. Returns the folder."""
+    """A checkpoint of CED, and its folder; `prefix` stands before the encoder's names.
+
+    `names` are the classes'. The published ones were cut at the first comma.
+    """
     whole = CED | dict(config or {})
-    if names is not None:
-        whole["id2label"] = {str(place): name for place, name in names.items()}
+    named = audioset_names(whole["outputdim"]) if names is None else names
+    whole["id2label"] = {str(place): name for place, name in named.items()}
     dim, classes = whole["embed_dim"], whole["outputdim"]
     shapes = {
         **encoder_shapes(whole, prefix),
@@ -218,6 +223,18 @@ def write_ced(
     write_tensors(folder, random_tensors(shapes, seed, torch.float32), 1)
     _write_json(folder / "config.json", whole)
     return folder
+
+
+def audioset_names(classes: int) -> dict[int, str]:
+    """Names of so many classes, the catalogue's among them, cut at the first comma."""
+    ours = [name for label in load_catalogue().values() for name in label.audioset]
+    step = classes // len(ours)
+    return {
+        place: ours[place // step].split(",")[0]
+        if place % step == 0 and place // step < len(ours)
+        else f"Class {place}"
+        for place in range(classes)
+    }
 
 
 def encoder_shapes(
