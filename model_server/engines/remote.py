@@ -6,7 +6,7 @@ checked here again: a server may be broken, of another version or not ours at al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 import hashlib
 import json
@@ -180,7 +180,7 @@ class RemoteDescriber:
         instruction: str,
         schema: Mapping[str, Any] | None = None,
         max_tokens: int = 256,
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """Stream the answer about a clip, (samples,), up to `max_seconds` long.
 
         With a schema it comes in one piece, because it is checked first. Raises

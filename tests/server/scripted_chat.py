@@ -59,8 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    gone = threading.Event()
-    """A client left before it had everything."""
+    gone: dict[str, threading.Event] = defaultdict(threading.Event)
+    """Set when a client left before it had everything."""
+    model = ""
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -68,10 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """What was received so far; or wait until a client left."""
         url = urlsplit(self.path)
+        model = parse_qs(url.query)["model"][0]
+        answer: object = self.seen[model]
         if url.path == "/gone":
-            answer: object = self.gone.wait(60)
-        else:
-            answer = self.seen[parse_qs(url.query)["model"][0]]
+            answer = self.gone[model].wait(60)
         body = json.dumps(answer).encode()
         self._head(200, {"Content-Length": str(len(body))})
         self.wfile.write(body)
@@ -79,16 +80,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Do the next deed."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        model = body["model"]
-        got = self.seen[model]
+        self.model = body["model"]
+        got = self.seen[self.model]
         got.append({"path": self.path, "headers": dict(self.headers), "body": body})
-        deeds = json.loads(model)["deeds"]
+        deeds = json.loads(self.model)["deeds"]
         name, *arguments = deeds[min(len(got), len(deeds)) - 1]
         self.close_connection = True
         try:
             getattr(self, name)(*arguments)
         except OSError:
-            self.gone.set()
+            self.gone[self.model].set()
 
     def _head(self, status: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _until_left(self) -> None:
         if not self.connection.recv(1):
-            self.gone.set()
+            self.gone[self.model].set()
 
     # The deeds.
 
@@ -215,14 +216,16 @@ class ScriptedChat:
 
     def seen(self, model: str) -> list[dict[str, Any]]:
         """The requests with this script: path, headers, body."""
-        return self._get(f"/seen?{urlencode({'model': model})}")  # type: ignore[no-any-return]
+        seen: list[dict[str, Any]] = self._get("seen", model)
+        return seen
 
-    def was_left(self) -> bool:
-        """Wait until a client has closed a connection that was still of use."""
-        return bool(self._get("/gone"))
+    def was_left(self, model: str) -> bool:
+        """Wait until a client has closed a connection before this script's end."""
+        return bool(self._get("gone", model))
 
-    def _get(self, path: str) -> Any:
-        with urlopen(self.control + path) as response:
+    def _get(self, what: str, model: str) -> Any:
+        query = urlencode({"model": model})
+        with urlopen(f"{self.control}/{what}?{query}") as response:
             return json.load(response)
 
 

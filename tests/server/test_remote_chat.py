@@ -380,7 +380,7 @@ def test_closing_the_answer_closes_the_connection(chat: ScriptedChat) -> None:
 
     assert next(pieces) == Piece("a dog")
     pieces.close()
-    assert chat.was_left()
+    assert chat.was_left(given.model)
 
 
 def test_an_answer_that_was_cut_says_so(chat: ScriptedChat) -> None:
