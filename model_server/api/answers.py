@@ -19,7 +19,7 @@ from model_server.api.refusals import RefusedError
 from model_server.api.service import Service
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.decode import decode_audio
-from model_server.engines.base import AudioDescriber
+from model_server.engines.base import CUT, AudioDescriber
 
 THE_FILE: Final = "The file"
 """What an upload is called in errors: its own name is the client's business."""
@@ -58,51 +58,62 @@ async def decoded(service: Service, data: bytes, max_seconds: float) -> Pcm:
     return await service.work("files", decode)
 
 
-async def answer(
-    service: Service, describer: AudioDescriber, question: Question
-) -> AsyncGenerator[str]:
-    """The pieces of an answer. Closing it frees what the engine holds for it.
+class Answer:
+    """An answer on its way. `cut` tells, once it is over, that `max_tokens` ended it."""
 
-    Raises EngineError and EngineFailedError.
-    """
-    loop = asyncio.get_running_loop()
-    # Not bounded but by the answer's tokens: a client that reads slowly must not keep
-    # a thread and a place in the engine's batch.
-    pieces: asyncio.Queue[str | None] = asyncio.Queue()
-    left = threading.Event()
+    def __init__(
+        self, service: Service, describer: AudioDescriber, question: Question
+    ) -> None:
+        """Ask nothing yet."""
+        self.cut = False
+        self._service = service
+        self._describer = describer
+        self._question = question
+        # Not bounded but by the answer's tokens: a client that reads slowly must not
+        # keep a thread and a place in the engine's batch.
+        self._said: asyncio.Queue[str | None] = asyncio.Queue()
+        self._left = threading.Event()
 
-    def ask() -> None:
-        """All of it on one thread: engines keep state by thread."""
-        answering = describer.describe(
-            question.pcm, question.instruction, question.schema, question.max_tokens
+    async def pieces(self) -> AsyncGenerator[str]:
+        """The text as it comes. Closing it frees what the engine holds for it.
+
+        Raises EngineError and EngineFailedError.
+        """
+        loop = asyncio.get_running_loop()
+        asking = asyncio.create_task(self._service.work("describe", self._ask, loop))
+        asking.add_done_callback(self._over)
+        try:
+            while (piece := await self._said.get()) is not None:
+                yield piece
+            self.cut = await asking
+        finally:
+            self._left.set()
+            # One that still waits for a thread never begins.
+            asking.cancel()
+
+    def _ask(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Iterate on one thread, as engines keep state by thread; whether it was cut."""
+        asked = self._question
+        answering = self._describer.describe(
+            asked.pcm, asked.instruction, asked.schema, asked.max_tokens
         )
         try:
-            for piece in answering:
-                if left.is_set():
-                    return
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            while not self._left.is_set():
+                piece = next(answering)
+                loop.call_soon_threadsafe(self._said.put_nowait, piece)
+        except StopIteration as end:
+            return bool(end.value == CUT)
         finally:
             close = getattr(answering, "close", None)
             if close is not None:
                 close()
+        return False
 
-    asking = asyncio.create_task(service.work("describe", ask))
-
-    def ended(task: asyncio.Task[None]) -> None:
+    def _over(self, asking: asyncio.Task[bool]) -> None:
         # Looked at even if nobody waits any more, so that asyncio need not complain.
-        if not task.cancelled():
-            task.exception()
-        pieces.put_nowait(None)
-
-    asking.add_done_callback(ended)
-    try:
-        while (piece := await pieces.get()) is not None:
-            yield piece
-        await asking
-    finally:
-        left.set()
-        # One that still waits for a thread never begins.
-        asking.cancel()
+        if not asking.cancelled():
+            asking.exception()
+        self._said.put_nowait(None)
 
 
 async def joined(pieces: AsyncIterator[str]) -> str:

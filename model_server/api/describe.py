@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from model_server.api.answers import (
+    Answer,
     EventStream,
     Question,
-    answer,
     decoded,
     describer_of,
     event,
@@ -111,7 +111,7 @@ def describe_router(service: Service) -> APIRouter:
                 request, decoded(service, audio, describer.max_seconds)
             )
             asked = Question(pcm, instruction, schema, MAX_TOKENS)
-            pieces = answer(service, describer, asked)
+            pieces = Answer(service, describer, asked).pieces()
             await stack.enter_async_context(aclosing(pieces))
             # Before the answer begins, so that a refusal still has its HTTP status.
             first = await attended(request, anext(pieces, ""))

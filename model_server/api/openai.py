@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from model_server.api.answers import EventStream, answer, decoded, describer_of, joined
+from model_server.api.answers import Answer, EventStream, decoded, describer_of, joined
 from model_server.api.openai_chat import (
     ChatBody,
     completion,
@@ -122,17 +122,18 @@ def openai_router(service: Service) -> APIRouter:
             pcm = await attended(
                 request, decoded(service, asked.audio, describer.max_seconds)
             )
-            answering = answer(service, describer, asked.about(pcm))
+            answer = Answer(service, describer, asked.about(pcm))
+            answering = answer.pieces()
             await stack.enter_async_context(aclosing(answering))
             pieces = until_stop(answering, asked.stop)
             await stack.enter_async_context(aclosing(pieces))
             # Before the answer begins, so that a refusal still has its HTTP status.
             first = await attended(request, anext(pieces, ""))
             if asked.stream:
-                events = completion_events(model, first, pieces)
+                events = completion_events(model, answer, first, pieces)
                 return EventStream(events, stack.pop_all())
             rest = await attended(request, joined(pieces))
-            return JSONResponse(completion(model, first + rest))
+            return JSONResponse(completion(model, answer, first + rest))
 
     return router
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model_server.api.answers import Question, event
+from model_server.api.answers import Answer, Question, event
 from model_server.api.ids import uuid7
 from model_server.api.refusals import (
     EngineFailedError,
@@ -270,20 +270,24 @@ def _head(model: str, kind: str) -> dict[str, Any]:
     }
 
 
-def completion(model: str, text: str) -> dict[str, Any]:
-    """The whole answer. There is no `usage`: an engine does not tell its tokens."""
+def _finish(answer: Answer) -> str:
+    return "length" if answer.cut else "stop"
+
+
+def completion(model: str, answer: Answer, text: str) -> dict[str, Any]:
+    """The whole answer, once it is over. There is no `usage`: an engine does not tell its tokens."""
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": "stop",
+        "finish_reason": _finish(answer),
     }
     return {**_head(model, "chat.completion"), "choices": [choice]}
 
 
 async def completion_events(
-    model: str, first: str, pieces: AsyncIterator[str]
+    model: str, answer: Answer, first: str, pieces: AsyncIterator[str]
 ) -> AsyncGenerator[str]:
     """Server-sent events: the answer in pieces; an error ends it where it happens."""
     head = _head(model, "chat.completion.chunk")
@@ -304,5 +308,5 @@ async def completion_events(
     except (EngineError, EngineFailedError) as error:
         yield event(error_body(PATH, refused(error)))
         return
-    yield chunk({}, "stop")
+    yield chunk({}, _finish(answer))
     yield "data: [DONE]\n\n"

@@ -18,6 +18,9 @@ MAX_FIELDS: Final = 32
 MAX_FIELD_BYTES: Final = 256 << 10
 """A JSON schema is the largest field that makes sense."""
 
+MAX_BESIDE: Final = 1 << 20
+"""Bytes of all fields and of the form itself."""
+
 T = TypeVar("T")
 
 
@@ -27,21 +30,22 @@ class Admission:
     def __init__(self, places: int) -> None:
         """All places are free."""
         self._places = places
-        self._taken = 0
+        self.taken = 0
+        """Requests inside now."""
 
     @contextmanager
     def entered(self) -> Generator[None]:
         """Take a place. Raises EngineBusyError where none is free."""
-        if self._taken >= self._places:
+        if self.taken >= self._places:
             raise EngineBusyError(
                 f"All {self._places} places for requests with audio are taken: try "
                 "again soon, or start the server with a larger max_requests."
             )
-        self._taken += 1
+        self.taken += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self.taken -= 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ async def read_form(request: Request, limit: int, idle_s: float) -> Form:
         raise RefusedError(
             400, "not_a_form", "Send multipart/form-data with the audio as `file`."
         )
-    stream = _limited(request, limit + MAX_FIELDS * MAX_FIELD_BYTES, idle_s)
+    stream = _limited(request, limit, idle_s, MAX_BESIDE)
     parser = _InMemory(
         request.headers,
         stream,
@@ -103,11 +107,14 @@ async def read_form(request: Request, limit: int, idle_s: float) -> Form:
 
 
 async def _limited(
-    request: Request, limit: int, idle_s: float
+    request: Request, limit: int, idle_s: float, beside: int = 0
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces of a body of at most `limit` bytes, none later than `idle_s`."""
+    """The pieces of a body of at most `limit` bytes, none later than `idle_s`.
+
+    `beside` bytes more are allowed for what is not audio.
+    """
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if announced.isdecimal() and int(announced) > limit + beside:
         raise _too_large(limit)
     received = 0
     pieces = aiter(request.stream())
@@ -122,7 +129,7 @@ async def _limited(
         if piece is None:
             return
         received += len(piece)
-        if received > limit:
+        if received > limit + beside:
             raise _too_large(limit)
         yield piece
 

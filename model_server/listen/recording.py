@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 import math
 from typing import Final
 
@@ -90,7 +91,9 @@ def _cut(
     if not pauses:
         for start in range(utterance.start, utterance.end, longest):
             end = min(start + longest, utterance.end)
-            yield Utterance(start, end, pcm[start - first : end - first])
+            left = start - first if start > utterance.start else 0
+            right = end - first if end < utterance.end else pcm.size
+            yield Utterance(start, end, pcm[left:right])
         return
     endpointer = Endpointer(vad(), replace(SETTINGS, pause_s=pauses[0]))
     parts = [
@@ -98,9 +101,13 @@ def _cut(
         for part in endpointer.push(pcm) + endpointer.finish()
         if isinstance(part, Utterance)
     ]
-    for start, end in _joined(parts, longest):
-        left = max(0, start - margin - first)
-        right = min(pcm.size, end + margin - first)
+    groups = list(_joined(parts, longest))
+    # A margin ends half-way to its neighbour, whose words it must not repeat.
+    between = [(end + start) // 2 for (_, end), (start, _) in pairwise(groups)]
+    edges = [first, *between, first + pcm.size]
+    for (start, end), (before, after) in zip(groups, pairwise(edges), strict=True):
+        left = max(start - margin, before) - first
+        right = min(end + margin, after) - first
         piece = Utterance(start, end, pcm[left:right])
         yield from _cut(piece, first + right, longest, vad, pauses[1:])
 

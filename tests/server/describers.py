@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 import json
 import threading
 from typing import Any
@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_server.audio import SAMPLE_RATE, Pcm
-from model_server.engines.base import (
-    EngineError,
-    EngineInfo,
-    UnusableRequestError,
-)
+from model_server.engines.base import CUT, EngineError, EngineInfo, UnusableRequestError
 
 
 class Meter:
@@ -55,19 +51,20 @@ class Meter:
         measured: dict[str, float],
         schema: Mapping[str, Any] | None,
         max_tokens: int,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, str | None]:
         if schema is None:
             text = " ".join(f"{name} {value:g}" for name, value in measured.items())
         else:
             wanted = schema.get("properties", measured)
             text = json.dumps({name: measured[name] for name in wanted})
-        words = text.split(" ")[:max_tokens]
+        words = text.split(" ")
         try:
-            for number, word in enumerate(words):
+            for number, word in enumerate(words[:max_tokens]):
                 if self._fails is not None and number == self._after:
                     raise self._fails
                 yield word if number == 0 else " " + word
                 assert self.go.wait(60)
+            return CUT if len(words) > max_tokens else None
         finally:
             self.closed.release()
 
