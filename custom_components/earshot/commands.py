@@ -1,60 +1,60 @@
 """What was said to Home Assistant's own intent handling, with the scope guard before it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from hassil.recognize import RecognizeResult
 from homeassistant.components import conversation
 from homeassistant.components.conversation import async_get_chat_log
-from homeassistant.const import ATTR_DEVICE_CLASS, ATTR_ENTITY_ID
-from homeassistant.core import Context, HomeAssistant, State
-from homeassistant.helpers import entity_registry as er, intent
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.helpers import intent
 from homeassistant.helpers.chat_session import async_get_chat_session
 
-from .client import Transcript
-from .const import ASSISTANT
-
-PROTECTED_DOMAINS = frozenset({"alarm_control_panel", "lock", "valve"})
-PROTECTED_COVERS = frozenset({"door", "garage", "gate"})
-
-READING_INTENTS = frozenset(
-    {
-        intent.INTENT_GET_CURRENT_DATE,
-        intent.INTENT_GET_CURRENT_TIME,
-        intent.INTENT_GET_STATE,
-        intent.INTENT_GET_TEMPERATURE,
-        intent.INTENT_NEVERMIND,
-        intent.INTENT_RESPOND,
-        intent.INTENT_TIMER_STATUS,
-        "HassGetWeather",
-    }
-)
-"""Intents that change nothing."""
+from .client import Intent, Transcript
+from .guard import DELAYED, DELAYED_COMMAND, PROTECTED, protected_targets
+from .model_intent import UnusableIntent, async_execute, complete
 
 NOT_UNDERSTOOD = "not_understood"
-PROTECTED = "protected_target"
 
 
 @dataclass(frozen=True)
 class CommandOutcome:
-    """What became of a command. `refused` says why nothing was done, else None."""
+    """What became of a command. `refused` says why nothing was done, else None.
+
+    `source` says who understood it: Home Assistant's sentences or the model that
+    heard it.
+    """
 
     intent: str | None = None
     slots: dict[str, Any] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     response: str = ""
     refused: str | None = None
+    source: Literal["sentence", "model"] = "sentence"
 
 
 async def async_run_command(
     hass: HomeAssistant, transcript: Transcript, device_id: str | None
 ) -> CommandOutcome:
-    """Recognise a command and, unless it touches what is protected, execute it.
+    """Understand a command and, unless it touches what is protected, execute it.
 
-    Only Home Assistant's sentences for exposed entities count, word for word:
-    its guesses at unknown names are not for text that a room overheard. The
-    device's area completes a command that names none.
+    Home Assistant's own sentences come first: what they understand is meant so,
+    whatever a model says. Only where they do not, the model's intent counts.
+    """
+    outcome = await _async_sentence(hass, transcript, device_id)
+    if outcome.intent is None and transcript.intent is not None:
+        return await _async_model(hass, transcript, transcript.intent, device_id)
+    return outcome
+
+
+async def _async_sentence(
+    hass: HomeAssistant, transcript: Transcript, device_id: str | None
+) -> CommandOutcome:
+    """Obey a text by Home Assistant's sentences; without intent if none fits.
+
+    Only sentences for exposed entities count, word for word: its guesses at
+    unknown names are not for text that a room overheard. The device's area
+    completes a command that names none.
     """
     user_input = conversation.ConversationInput(
         text=transcript.text,
@@ -65,14 +65,24 @@ async def async_run_command(
         language=transcript.language,
         agent_id=conversation.HOME_ASSISTANT_AGENT,
     )
-    recognized: list[RecognizeResult] = []
-    protected: list[str] = []
+    recognized: list[CommandOutcome] = []
 
     def refuse(result: RecognizeResult) -> bool:
         """Keep what was recognised; tell whether it must not be executed."""
-        recognized.append(result)
-        protected.extend(protected_targets(hass, result))
-        return bool(protected)
+        slots = {
+            entity.name: entity.value
+            for entity in result.entities_list
+            if entity.name != "preferred_area_id"
+        }
+        targets = protected_targets(hass, result.intent.name, slots)
+        refused = PROTECTED if targets else None
+        if DELAYED_COMMAND in slots:
+            # It would be obeyed later, when no guard looks at it.
+            refused = DELAYED
+        recognized.append(
+            CommandOutcome(result.intent.name, slots, targets, refused=refused)
+        )
+        return refused is not None
 
     with (
         async_get_chat_session(hass) as session,
@@ -83,91 +93,48 @@ async def async_run_command(
         )
     if not recognized:
         return CommandOutcome(refused=NOT_UNDERSTOOD)
-    result = recognized[0]
-    slots = {
-        entity.name: entity.value
-        for entity in result.entities_list
-        if entity.name != "preferred_area_id"
-    }
-    if protected:
-        return CommandOutcome(result.intent.name, slots, protected, refused=PROTECTED)
+    (understood,) = recognized
+    if understood.refused is not None:
+        return understood
     if response is None:
-        return CommandOutcome(result.intent.name, slots, refused=NOT_UNDERSTOOD)
+        return replace(understood, refused=NOT_UNDERSTOOD)
+    return _done(understood, response)
+
+
+async def _async_model(
+    hass: HomeAssistant, transcript: Transcript, meant: Intent, device_id: str | None
+) -> CommandOutcome:
+    """Obey what a model understood, as far as it fits this house."""
+    understood = CommandOutcome(meant.name, dict(meant.slots), source="model")
+    try:
+        slots = complete(hass, meant.name, meant.slots, device_id)
+        understood = replace(understood, slots=slots)
+        if targets := protected_targets(hass, meant.name, slots):
+            return replace(understood, targets=targets, refused=PROTECTED)
+        response = await async_execute(hass, meant.name, slots, transcript, device_id)
+    except intent.IntentHandleError:
+        code = intent.IntentResponseErrorCode.FAILED_TO_HANDLE
+        return replace(understood, refused=str(code))
+    except intent.IntentUnexpectedError:
+        code = intent.IntentResponseErrorCode.UNKNOWN
+        return replace(understood, refused=str(code))
+    except UnusableIntent, intent.IntentError:
+        # Neither a name of this house nor a limit: it must not become more.
+        return replace(understood, refused=NOT_UNDERSTOOD)
+    return _done(understood, response)
+
+
+def _done(
+    understood: CommandOutcome, response: intent.IntentResponse
+) -> CommandOutcome:
+    """Add what Home Assistant did, or why it could not."""
     failed = response.response_type is intent.IntentResponseType.ERROR
-    return CommandOutcome(
-        intent=result.intent.name,
-        slots=slots,
+    return replace(
+        understood,
         targets=_targets(response),
         response=response.speech.get("plain", {}).get("speech", ""),
         refused=str(response.error_code) if failed else None,
     )
-
-
-def protected_targets(hass: HomeAssistant, result: RecognizeResult) -> list[str]:
-    """Return which protected entities an intent would act on, itself or by a group."""
-    if result.intent.name in READING_INTENTS:
-        return []
-    slots = {name: entity.value for name, entity in result.entities.items()}
-    domains = _values(slots.get("domain")) or _handled_domains(hass, result.intent.name)
-    name = slots.get("name")
-    constraints = intent.MatchTargetsConstraints(
-        name=None if name == "all" else name,
-        area_name=slots.get("area"),
-        floor_name=slots.get("floor"),
-        domains=domains or None,
-        device_classes=_values(slots.get("device_class")) or None,
-        assistant=ASSISTANT,
-        # The intent may choose among namesakes; here each of them counts.
-        allow_duplicate_names=True,
-    )
-    if not constraints.has_constraints:
-        return []
-    states = intent.async_match_targets(hass, constraints).states
-    return sorted(
-        {state.entity_id for state in _members(hass, states) if _protected(hass, state)}
-    )
-
-
-def _handled_domains(hass: HomeAssistant, intent_type: str) -> set[str]:
-    """Return the domains to which an intent limits itself; empty for any."""
-    for handler in intent.async_get(hass):
-        if handler.intent_type == intent_type:
-            return set(getattr(handler, "required_domains", None) or ())
-    return set()
-
-
-def _values(value: Any) -> set[str]:
-    """Return a slot's one or many values."""
-    if value is None:
-        return set()
-    return set(value) if isinstance(value, list) else {str(value)}
-
-
-def _members(hass: HomeAssistant, states: Iterable[State]) -> list[State]:
-    """Return states and, of groups and scenes, what they stand for."""
-    found: dict[str, State] = {}
-    ahead = list(states)
-    while ahead:
-        state = ahead.pop()
-        if state.entity_id in found:
-            continue
-        found[state.entity_id] = state
-        members = state.attributes.get(ATTR_ENTITY_ID)
-        if isinstance(members, list | tuple):
-            ahead.extend(filter(None, map(hass.states.get, members)))
-    return list(found.values())
-
-
-def _protected(hass: HomeAssistant, state: State) -> bool:
-    """Tell whether a microphone must never act on an entity."""
-    if state.domain in PROTECTED_DOMAINS:
-        return True
-    if state.domain != "cover":
-        return False
-    classes = {state.attributes.get(ATTR_DEVICE_CLASS)}
-    if (entry := er.async_get(hass).async_get(state.entity_id)) is not None:
-        classes |= {entry.device_class, entry.original_device_class}
-    return not classes.isdisjoint(PROTECTED_COVERS)
 
 
 def _targets(response: intent.IntentResponse) -> list[str]:

@@ -14,7 +14,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import Client, Info, Label, Level, Sound, Task, Transcript
+from .client import UNAVAILABLE, Client, Info, Label, Level, Sound, Task, Transcript
 from .client.connection import StreamResult
 from .commands import async_run_command
 from .const import (
@@ -103,6 +103,7 @@ class MicrophoneDevice(Listener):
             *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
         )
         self.hears = False
+        self.understands = True
         self.sounding: set[str] = set()
         self._microphone = Microphone(
             self.name,
@@ -176,6 +177,7 @@ class MicrophoneDevice(Listener):
         if isinstance(result, Sound):
             self._sound(result)
         elif isinstance(result, Transcript):
+            self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:
                 self._transcript(result)
         elif isinstance(result, Level) and self._publish_level:
@@ -221,6 +223,20 @@ class MicrophoneDevice(Listener):
             "ON" if on else "OFF",
             EXPIRY_S,
         )
+
+    def _engine_there(self, there: bool) -> None:
+        """Say once that what is said here cannot be understood, and once when it can."""
+        if there is self.understands:
+            return
+        self.understands = there
+        if there:
+            _LOGGER.info("Microphone %s is understood again", self.name)
+        else:
+            _LOGGER.warning(
+                "Nothing said to microphone %s is understood: the server's speech"
+                " engine is away; see the server's log",
+                self.name,
+            )
 
     def _transcript(self, transcript: Transcript) -> None:
         """Publish a text and obey it."""

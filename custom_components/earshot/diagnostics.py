@@ -38,6 +38,7 @@ async def async_get_config_entry_diagnostics(
                 "labels": [label.slug for label in microphone.labels],
                 "listening": microphone.listening,
                 "hears": microphone.hears,
+                "understands": microphone.understands,
                 "sounding": sorted(microphone.sounding),
             }
             for subentry_id, microphone in data.microphones.items()

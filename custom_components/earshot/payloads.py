@@ -95,6 +95,7 @@ def intent_payload(transcript: Transcript, outcome: CommandOutcome) -> str:
             "response": outcome.response,
             "language": transcript.language,
             "refused": outcome.refused,
+            "source": outcome.source,
         },
         default=str,
     )

@@ -9,7 +9,7 @@ from homeassistant.components import stt
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import ConnectionLost, EarshotError, Start, Stream, Transcript
+from .client import UNAVAILABLE, ConnectionLost, EarshotError, Start, Stream, Transcript
 from .coordinator import EarshotConfigEntry
 from .entity import ServerEntity
 
@@ -99,6 +99,8 @@ async def _transcribe(connection: Stream, audio: AsyncIterable[bytes]) -> str:
     try:
         async for result in connection.results():
             if isinstance(result, Transcript):
+                if result.rejected == UNAVAILABLE:
+                    raise EarshotError("its speech engine is away; see its log")
                 text = result.text
     finally:
         upload.cancel()

@@ -66,9 +66,15 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 def _area_id(hass: HomeAssistant, entry: er.RegistryEntry | None) -> str | None:
     """Return an entity's area, its own or its device's."""
-    if entry is None or entry.area_id is not None or entry.device_id is None:
-        return entry.area_id if entry is not None else None
-    if (device := dr.async_get(hass).async_get(entry.device_id)) is None:
+    if entry is None:
+        return None
+    return entry.area_id or async_device_area_id(hass, entry.device_id)
+
+
+@callback
+def async_device_area_id(hass: HomeAssistant, device_id: str | None) -> str | None:
+    """Return where a device is."""
+    if device_id is None or (device := dr.async_get(hass).async_get(device_id)) is None:
         return None
     # Since 2026.9 a device may inherit its area from its parent.
     inherited: Callable[..., str | None] | None

@@ -30,8 +30,10 @@ import custom_components.earshot
 from custom_components.earshot.const import DOMAIN
 
 from .fake_server import TOKEN, FakeServer
+from .house import calls, furnish, house
 
 assert custom_components.earshot
+assert calls and furnish and house
 
 MOSQUITTO = "/usr/sbin/mosquitto"
 

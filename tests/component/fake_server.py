@@ -110,8 +110,10 @@ class FakeStream:
             }
         )
 
-    async def transcript(self, text: str, rejected: str | None = None) -> None:
-        """Report an utterance."""
+    async def transcript(
+        self, text: str, rejected: str | None = None, intent: object = None
+    ) -> None:
+        """Report an utterance, and what a model understood by it."""
         now = datetime.now(UTC)
         await self.say(
             self._head("transcript", None)
@@ -119,6 +121,7 @@ class FakeStream:
                 "text": text,
                 "confidence": 0.8,
                 "rejected": rejected,
+                "intent": intent,
                 "language": "en",
                 "start": (now - timedelta(seconds=1)).isoformat(),
                 "end": now.isoformat(),

@@ -1,121 +1,33 @@
 """What is said is done by Home Assistant itself, and what must not be done is not."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import (
     area_registry as ar,
-    config_validation as cv,
-    device_registry as dr,
     entity_registry as er,
     floor_registry as fr,
 )
-from homeassistant.setup import async_setup_component
+from homeassistant.util.dt import utcnow
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
+    async_fire_time_changed,
     async_mock_service,
 )
 
-from custom_components.earshot.client import Engine, Transcript
 from custom_components.earshot.commands import (
     NOT_UNDERSTOOD,
-    PROTECTED,
     CommandOutcome,
     async_run_command,
 )
+from custom_components.earshot.guard import DELAYED, PROTECTED
 
 from .conftest import Witness, microphone, set_up, wait_for
 from .fake_server import FakeServer
-
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-type Furnish = Callable[..., str]
-
-
-@pytest.fixture
-async def house(hass: HomeAssistant) -> None:
-    """Home Assistant's voice, without a server."""
-    assert await async_setup_component(hass, "homeassistant", {})
-    assert await async_setup_component(hass, "intent", {})
-    assert await async_setup_component(hass, "conversation", {})
-    for domain in ("light", "cover", "lock", "valve"):
-        assert await async_setup_component(hass, domain, {})
-
-
-@pytest.fixture
-def furnish(hass: HomeAssistant) -> Furnish:
-    """Put an entity into the house."""
-
-    def put(
-        item: str,
-        name: str,
-        area: str | None = None,
-        /,
-        *,
-        exposed: bool = True,
-        state: str = "off",
-        **attributes: Any,
-    ) -> str:
-        domain, _, slug = item.partition(".")
-        entry = er.async_get(hass).async_get_or_create(
-            domain, "test", slug, suggested_object_id=slug, original_name=name
-        )
-        if area is not None:
-            area_id = ar.async_get(hass).async_get_or_create(area).id
-            er.async_get(hass).async_update_entity(entry.entity_id, area_id=area_id)
-        hass.states.async_set(item, state, {"friendly_name": name, **attributes})
-        async_expose_entity(hass, "conversation", item, exposed)
-        return item
-
-    return put
-
-
-@pytest.fixture
-def calls(hass: HomeAssistant, house: None) -> dict[str, list[ServiceCall]]:
-    """Every service through which something could be moved or switched."""
-    services = {
-        "homeassistant": ["turn_on", "turn_off", "toggle"],
-        "light": ["turn_on", "turn_off"],
-        "cover": ["open_cover", "close_cover", "set_cover_position"],
-        "lock": ["lock", "unlock"],
-        "valve": ["open_valve", "close_valve", "set_valve_position"],
-        "scene": ["turn_on"],
-        "alarm_control_panel": ["alarm_disarm"],
-    }
-    return {
-        f"{domain}.{service}": async_mock_service(hass, domain, service)
-        for domain, names in services.items()
-        for service in names
-    }
-
-
-def called(calls: dict[str, list[ServiceCall]]) -> list[tuple[str, Any]]:
-    """Return what was done to what; a light may be switched by either service."""
-    return [
-        (name.replace("homeassistant.", "light."), target)
-        for name, those in calls.items()
-        for call in those
-        for target in cv.ensure_list(call.data["entity_id"])
-    ]
-
-
-def said(text: str) -> Transcript:
-    return Transcript(
-        "id",
-        NOON,
-        "kitchen",
-        text=text,
-        confidence=0.8,
-        language="en",
-        start=NOON,
-        end=NOON,
-        engine=Engine("fake", "1"),
-    )
+from .house import Calls, Furnish, called, device_in, said
 
 
 async def obey(
@@ -124,20 +36,8 @@ async def obey(
     return await async_run_command(hass, said(text), device_id)
 
 
-def device_in(hass: HomeAssistant, area: str) -> str:
-    """Return a microphone's device in an area."""
-    entry = MockConfigEntry(domain="test")
-    entry.add_to_hass(hass)
-    device = dr.async_get(hass).async_get_or_create(
-        config_entry_id=entry.entry_id, identifiers={("test", "microphone")}
-    )
-    area_id = ar.async_get(hass).async_get_or_create(area).id
-    dr.async_get(hass).async_update_device(device.id, area_id=area_id)
-    return device.id
-
-
 async def test_a_named_light_is_switched(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("light.lamp", "reading lamp")
     furnish("light.other", "floor lamp")
@@ -151,7 +51,7 @@ async def test_a_named_light_is_switched(
 
 
 async def test_the_microphones_area_completes_a_command(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("light.kitchen", "kitchen lamp", "Kitchen")
     furnish("light.hall", "hall lamp", "Hall")
@@ -162,7 +62,7 @@ async def test_the_microphones_area_completes_a_command(
 
 
 async def test_without_an_area_lights_in_general_mean_nothing(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("light.kitchen", "kitchen lamp", "Kitchen")
     outcome = await obey(hass, "turn on the lights")
@@ -183,7 +83,7 @@ async def test_without_an_area_lights_in_general_mean_nothing(
 )
 async def test_unknown_names_and_talk_never_widen_to_anything(
     hass: HomeAssistant,
-    calls: dict[str, list[ServiceCall]],
+    calls: Calls,
     furnish: Furnish,
     text: str,
 ) -> None:
@@ -195,7 +95,7 @@ async def test_unknown_names_and_talk_never_widen_to_anything(
 
 
 async def test_what_is_not_exposed_cannot_be_named(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("light.secret", "secret lamp", "Hall", exposed=False)
     furnish("light.hall", "hall lamp", "Hall")
@@ -220,7 +120,7 @@ async def test_what_is_not_exposed_cannot_be_named(
 )
 async def test_locks_valves_and_doors_are_never_touched(
     hass: HomeAssistant,
-    calls: dict[str, list[ServiceCall]],
+    calls: Calls,
     furnish: Furnish,
     entity_id: str,
     attributes: dict[str, Any],
@@ -234,7 +134,7 @@ async def test_locks_valves_and_doors_are_never_touched(
 
 
 async def test_a_class_that_a_person_gave_to_a_cover_counts(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("cover.front", "front thing", supported_features=15)
     er.async_get(hass).async_update_entity("cover.front", device_class="garage")
@@ -243,7 +143,7 @@ async def test_a_class_that_a_person_gave_to_a_cover_counts(
 
 
 async def test_blinds_and_lamps_are_moved(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("cover.blind", "left blind", device_class="blind", supported_features=15)
     outcome = await obey(hass, "open the left blind")
@@ -252,7 +152,7 @@ async def test_blinds_and_lamps_are_moved(
 
 
 async def test_what_stands_for_a_lock_is_protected_too(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("lock.door", "front door", exposed=False)
     furnish("light.inner", "inner", entity_id=["lock.door", "light.none"])
@@ -266,7 +166,7 @@ async def test_what_stands_for_a_lock_is_protected_too(
 
 
 async def test_a_lock_in_the_room_does_not_keep_the_lights_off(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("lock.door", "front door", "Hall")
     furnish(
@@ -281,8 +181,38 @@ async def test_a_lock_in_the_room_does_not_keep_the_lights_off(
     assert {name for name, _ in called(calls)} == {"light.turn_on"}
 
 
+async def test_a_lock_in_the_room_does_not_keep_it_cold(
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
+) -> None:
+    furnish("lock.door", "front door", "Hall")
+    furnish("climate.hall", "hall heating", "Hall", supported_features=1)
+    outcome = await obey(hass, "set the temperature in the hall to 20 degrees")
+    assert (outcome.refused, outcome.targets) == (None, ["climate.hall"])
+    assert called(calls) == [("climate.set_temperature", "climate.hall")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unlock the front door in 5 minutes",
+        "in 1 second open the front door",
+        "turn on the lamp in 1 minute",
+    ],
+)
+async def test_no_command_is_kept_for_when_no_guard_looks(
+    hass: HomeAssistant, calls: Calls, furnish: Furnish, text: str
+) -> None:
+    furnish("lock.door", "front door")
+    furnish("light.lamp", "lamp")
+    outcome = await obey(hass, text)
+    assert (outcome.intent, outcome.refused) == ("HassStartTimer", DELAYED)
+    async_fire_time_changed(hass, utcnow() + timedelta(hours=1))
+    await hass.async_block_till_done()
+    assert called(calls) == []
+
+
 async def test_a_question_about_a_lock_is_answered(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("lock.door", "front door", state="locked")
     outcome = await obey(hass, "is the front door locked")
@@ -293,7 +223,7 @@ async def test_a_question_about_a_lock_is_answered(
 
 
 async def test_a_floor_means_its_areas(
-    hass: HomeAssistant, calls: dict[str, list[ServiceCall]], furnish: Furnish
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
     furnish("light.kitchen", "kitchen lamp", "Kitchen")
     furnish("light.attic", "attic lamp", "Attic")
@@ -303,6 +233,16 @@ async def test_a_floor_means_its_areas(
     ar.async_get(hass).async_update(area.id, floor_id=floor.floor_id)
     outcome = await obey(hass, "turn on the lights on the ground floor")
     assert outcome.targets == ["light.kitchen"]
+
+
+async def test_of_namesakes_none_is_chosen(
+    hass: HomeAssistant, calls: Calls, furnish: Furnish
+) -> None:
+    furnish("light.left", "lamp", "Kitchen")
+    furnish("light.right", "lamp", "Hall")
+    outcome = await obey(hass, "turn on the lamp")
+    assert (outcome.intent, outcome.refused) == ("HassTurnOn", NOT_UNDERSTOOD)
+    assert called(calls) == []
 
 
 async def test_a_failing_device_is_told(
@@ -351,6 +291,7 @@ async def test_a_spoken_command_is_done_and_published(
         "response": done["response"],
         "language": "en",
         "refused": None,
+        "source": "sentence",
     }
     assert done["slots"]["area"] == "Kitchen"
     assert done["response"]
@@ -363,3 +304,52 @@ async def test_a_spoken_command_is_done_and_published(
     ]
     assert len(lights) == 1
     assert unlocked == []
+
+
+async def test_what_a_model_understood_is_published_as_such(
+    hass: HomeAssistant,
+    server: FakeServer,
+    mqtt_entry: MockConfigEntry,
+    witness: Witness,
+    furnish: Furnish,
+    tone: Path,
+) -> None:
+    await set_up(hass, server, microphone({"url": str(tone)}))
+    async_mock_service(hass, "light", "turn_on")
+    unlocked = async_mock_service(hass, "lock", "unlock")
+    furnish("light.kitchen", "kitchen lamp", "Kitchen")
+    furnish("lock.door", "front door", "Kitchen")
+    stream = await server.stream()
+    for name, item in (("HassTurnOn", "kitchen lamp"), ("HassTurnOff", "front door")):
+        meant = {"name": name, "slots": {"name": item}}
+        await stream.transcript("do what i mean", intent=meant)
+    # What a newer server may mean by it is no reason to lose the text.
+    await stream.transcript("what now", intent={"name": ["?"], "slots": 7})
+    await wait_for(lambda: len(witness.on("earshot/kitchen/transcript")) == 3)
+    await wait_for(lambda: len(witness.on("earshot/kitchen/intent")) == 2)
+    done, refused = witness.json("earshot/kitchen/intent")
+    assert (done["intent"], done["source"]) == ("HassTurnOn", "model")
+    assert (done["targets"], done["refused"]) == (["light.kitchen"], None)
+    assert (refused["source"], refused["refused"]) == ("model", PROTECTED)
+    await wait_for(lambda: witness.on("earshot/intent/HassTurnOn"))
+    assert not witness.on("earshot/intent/HassTurnOff")
+    assert unlocked == []
+
+
+async def test_an_engine_that_is_away_is_told_once(
+    hass: HomeAssistant,
+    server: FakeServer,
+    tone: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    entry = await set_up(hass, server, microphone({"url": str(tone)}))
+    (kitchen,) = entry.runtime_data.microphones.values()
+    stream = await server.stream()
+    for _ in range(2):
+        await stream.transcript("", "unavailable")
+        await wait_for(lambda: not kitchen.understands)
+    await stream.transcript("", "no_command")
+    await wait_for(lambda: kitchen.understands)
+    assert caplog.text.count("the server's speech engine is away") == 1
+    assert caplog.text.count("Microphone Kitchen is understood again") == 1

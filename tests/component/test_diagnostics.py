@@ -50,6 +50,7 @@ async def test_they_tell_the_state_without_secrets(
         "labels": ["smoke", "co", "bark"],
         "listening": True,
         "hears": True,
+        "understands": True,
         "sounding": ["smoke"],
     }
     assert door["hears"] is False

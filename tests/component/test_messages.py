@@ -10,6 +10,7 @@ from custom_components.earshot.client import (
     Alternative,
     Engine,
     Info,
+    Intent,
     InvalidMessage,
     Level,
     NotEarshot,
@@ -68,6 +69,59 @@ def test_a_sound_is_read() -> None:
         verified=True,
         scores={"smoke": 0.9},
     )
+
+
+def transcript(**changes: Any) -> Transcript:
+    read = parse(json.dumps(TRANSCRIPT | changes))
+    assert isinstance(read, Transcript)
+    return read
+
+
+def test_what_a_model_understood_is_read() -> None:
+    meant = {"name": "HassLightSet", "slots": {"name": "lamp", "brightness": 30}}
+    assert transcript(intent=meant).intent == Intent(
+        "HassLightSet", {"name": "lamp", "brightness": 30}
+    )
+    assert transcript(intent={"name": "HassNevermind"}).intent == Intent(
+        "HassNevermind", {}
+    )
+    assert transcript(intent=None).intent is None
+    assert transcript().intent is None
+
+
+@pytest.mark.parametrize(
+    "intent",
+    [
+        "HassTurnOn",
+        ["HassTurnOn"],
+        1,
+        {},
+        {"slots": {}},
+        {"name": None},
+        {"name": ""},
+        {"name": "a/b/#", "slots": {}},
+        {"name": "Hass" + "x" * 64},
+        {"name": "HassTurnOn", "slots": None},
+        {"name": "HassTurnOn", "slots": ["name"]},
+        {"name": "HassTurnOn", "slots": {"Name": "lamp"}},
+        {"name": "HassTurnOn", "slots": {"a" * 65: "lamp"}},
+        {"name": "HassTurnOn", "slots": {"name": None}},
+        {"name": "HassTurnOn", "slots": {"name": ["lamp"]}},
+        {"name": "HassTurnOn", "slots": {"name": {"value": "lamp"}}},
+        {"name": "HassTurnOn", "slots": {"name": "a" * 201}},
+        {"name": "HassTurnOn", "slots": {"name": "lamp\n"}},
+        {"name": "HassTurnOn", "slots": {"name": "\u202elamp"}},
+        {"name": "HassLightSet", "slots": {"brightness": True}},
+        {"name": "HassLightSet", "slots": {"brightness": 0.5}},
+        {"name": "HassTurnOn", "slots": {f"s{'a' * n}": "" for n in range(13)}},
+    ],
+)
+def test_an_intent_that_cannot_be_one_does_not_cost_the_transcript(
+    intent: object,
+) -> None:
+    read = transcript(intent=intent)
+    assert read.intent is None
+    assert read.text == "turn on the light"
 
 
 def test_a_transcript_is_read_and_its_times_become_utc() -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterable
 
 from homeassistant.components import stt
 from homeassistant.core import HomeAssistant
+import pytest
 
 from .conftest import set_up, wait_for
 from .fake_server import FakeServer
@@ -70,6 +71,17 @@ async def test_what_is_not_understood_is_an_empty_text(
     result = await recognise(hass, speech())
     assert result.text == ""
     assert result.result is stt.SpeechResultState.SUCCESS
+
+
+async def test_an_engine_that_is_away_is_an_error(
+    hass: HomeAssistant, server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.rejected = "unavailable"
+    await set_up(hass, server)
+    result = await recognise(hass, speech())
+    assert result.text is None
+    assert result.result is stt.SpeechResultState.ERROR
+    assert "its speech engine is away" in caplog.text
 
 
 async def test_an_error_of_the_server_is_an_error(

@@ -18,8 +18,10 @@ from .errors import (
 from .info import Info, Label, SoundCapability, SpeechCapability
 from .messages import (
     PROTOCOL,
+    UNAVAILABLE,
     Alternative,
     Engine,
+    Intent,
     Level,
     Limits,
     Ready,
@@ -36,6 +38,7 @@ from .vocabulary import Entity, Place, Vocabulary, VocabularyReport
 
 __all__ = [
     "PROTOCOL",
+    "UNAVAILABLE",
     "Alternative",
     "CannotConnect",
     "Client",
@@ -46,6 +49,7 @@ __all__ = [
     "Engine",
     "Entity",
     "Info",
+    "Intent",
     "InvalidAuth",
     "InvalidMessage",
     "Label",

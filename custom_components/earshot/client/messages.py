@@ -1,9 +1,10 @@
 """The frames of a stream, protocol 1: what the client sends and the server answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 import json
+import re
 from typing import Literal
 
 from . import fields
@@ -11,6 +12,11 @@ from .errors import StreamError
 from .fields import Json
 
 PROTOCOL = 1
+
+MAX_SLOTS = 12
+MAX_SLOT = 200
+_INTENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_SLOT = re.compile(r"[a-z][a-z_]{0,63}")
 
 type Task = Literal["sounds", "commands", "transcribe"]
 
@@ -116,8 +122,23 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Intent:
+    """What a model understood, as it says: an intent of Home Assistant and its slots."""
+
+    name: str
+    slots: Mapping[str, str | int]
+
+
+UNAVAILABLE = "unavailable"
+"""A transcript's `rejected` when the speech engine could not be asked."""
+
+
+@dataclass(frozen=True)
 class Transcript(Result):
-    """One utterance's outcome; `text` is empty exactly when `rejected` says why."""
+    """One utterance's outcome; `text` is empty exactly when `rejected` says why.
+
+    `intent` is unchecked: who acts on it asks the same questions as about a text.
+    """
 
     text: str
     confidence: float
@@ -127,6 +148,7 @@ class Transcript(Result):
     engine: Engine
     rejected: str | None = None
     alternatives: tuple[Alternative, ...] = ()
+    intent: Intent | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,32 @@ def _alternative(data: Json) -> Alternative:
     return Alternative(fields.string(data, "text"), fields.score(data, "confidence"))
 
 
+def _intent(value: object) -> Intent | None:
+    """Read an intent; one that could not be Home Assistant's counts as none."""
+    if not isinstance(value, dict):
+        return None
+    name, slots = value.get("name"), value.get("slots", {})
+    if (
+        not isinstance(name, str)
+        or _INTENT.fullmatch(name) is None
+        or not isinstance(slots, dict)
+        or len(slots) > MAX_SLOTS
+        or not all(
+            _SLOT.fullmatch(slot) and _is_slot_value(given)
+            for slot, given in slots.items()
+        )
+    ):
+        return None
+    return Intent(name, slots)
+
+
+def _is_slot_value(value: object) -> bool:
+    """Tell whether this is a whole number or a short line of text."""
+    if isinstance(value, str):
+        return len(value) <= MAX_SLOT and value.isprintable()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _transcript(data: Json) -> Transcript:
     return Transcript(
         fields.string(data, "id"),
@@ -202,6 +250,7 @@ def _transcript(data: Json) -> Transcript:
         engine=Engine.read(fields.item(data, "engine")),
         rejected=fields.optional_string(data, "rejected"),
         alternatives=fields.items(data, "alternatives", _alternative),
+        intent=_intent(data.get("intent")),
     )
 
 
