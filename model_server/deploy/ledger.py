@@ -15,7 +15,7 @@ from model_server.deploy.messages import State
 from model_server.engines.base import Vocabulary
 from model_server.store import installation_id, write_private
 
-PATIENCE_S: Final = 5
+PATIENCE_S: Final = 5.0
 """How long a question for news stays open."""
 
 TOKEN_S: Final = 1.0
@@ -29,8 +29,9 @@ class Ledger:
     keeps token, id and vocabulary.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, patience_s: float = PATIENCE_S) -> None:
         """Read what is there; make token and id where there are none."""
+        self._patience_s = patience_s
         self._token = TokenFile(data_dir)
         self._token.ensure()
         self._installation = installation_id(data_dir)
@@ -67,12 +68,14 @@ class Ledger:
         self._news = asyncio.Event()
 
     async def news(self, number: int, token: str) -> State:
-        """Answer when number or token differ from these, at the latest after 5 s."""
-        for _ in range(round(PATIENCE_S / TOKEN_S)):
+        """Answer when number or token differ from these, or when patience ends."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience_s
+        while True:
             state = self.state()
-            if (state.number, state.token) != (number, token):
+            known = (state.number, state.token) == (number, token)
+            if not known or loop.time() >= end:
                 return state
             with suppress(TimeoutError):
-                async with asyncio.timeout(TOKEN_S):
+                async with asyncio.timeout(min(TOKEN_S, self._patience_s)):
                     await self._news.wait()
-        return self.state()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 import time
 from typing import Any, Final, Protocol, cast
@@ -47,8 +48,8 @@ class Handle(Protocol):
     def call(self, method: str, *args: object, timeout_s: float) -> object:
         """One answer; raises EngineBusyError where too many calls wait."""
 
-    def stream(self, method: str, *args: object, timeout_s: float) -> Iterator[object]:
-        """Answers in pieces. Closing the iterator ends the call."""
+    def stream(self, method: str, *args: object, timeout_s: float) -> Generator[object]:
+        """Answers in pieces. Closing the generator ends the call."""
 
 
 class Caller:
@@ -87,7 +88,7 @@ class Caller:
                 raise answer.error()
             return answer
 
-    def stream(self, method: str, *args: object) -> Iterator[str]:
+    def stream(self, method: str, *args: object) -> Generator[str]:
         """Pieces of text. An answer that is begun again must begin the same."""
         given = ""
         end = time.monotonic() + self._deadline_s
@@ -96,11 +97,12 @@ class Caller:
                 method, *args, timeout_s=max(0.0, end - time.monotonic())
             )
             try:
-                for more in _beyond(given, pieces):
-                    given += more
-                    # An answer may be long; only its silence is limited.
-                    end = time.monotonic() + self._deadline_s
-                    yield more
+                with closing(pieces):
+                    for more in _beyond(given, pieces):
+                        given += more
+                        # An answer may be long; only looking for a replica is limited.
+                        end = time.monotonic() + self._deadline_s
+                        yield more
             except (ReplicaLostError, TimeoutError) as error:
                 self._again(method, end, error)
             else:

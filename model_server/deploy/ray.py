@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,8 +77,8 @@ class RayHandle:
                 response.cancel()
                 raise
 
-    def stream(self, method: str, *args: object, timeout_s: float) -> Iterator[object]:
-        """Answers in pieces. Raises as `call`; closing the iterator ends the call."""
+    def stream(self, method: str, *args: object, timeout_s: float) -> Generator[object]:
+        """Answers in pieces. Raises as `call`; closing the generator ends the call."""
         streaming = self._handle.options(stream=True)
         with _translated():
             pieces: DeploymentResponseGenerator[object] = getattr(
