@@ -22,6 +22,7 @@ from tokenizers import (
 import torch
 
 from model_server.catalogue import load_catalogue
+from model_server.engines.midashenglm.config import EncoderConfig
 
 SPECIAL = (
     "<|endoftext|>",
@@ -235,6 +236,31 @@ def audioset_names(classes: int) -> dict[int, str]:
         else f"Class {place}"
         for place in range(classes)
     }
+
+
+def encoder_config(**changes: Any) -> EncoderConfig:
+    """The tiny Dasheng encoder's configuration, as it is read from a file."""
+    fields: dict[str, Any] = {
+        "embed_dim": 32,
+        "depth": 2,
+        "num_heads": 2,
+        "mlp_ratio": 4.0,
+        "qkv_bias": True,
+        "init_values": None,
+        "patch_size": (64, 4),
+        "patch_stride": (64, 4),
+        "target_length": 1008,
+        "n_mels": 64,
+        "n_fft": 512,
+        "win_length": 512,
+        "hop_length": 160,
+        "f_min": 0.0,
+        "f_max": 8000.0,
+        "sample_rate": 16000,
+        "outputdim": 527,
+        "pooling": "mean",
+    }
+    return EncoderConfig(**(fields | changes))
 
 
 def encoder_shapes(
