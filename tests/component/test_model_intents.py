@@ -1,7 +1,7 @@
 """What a model understood is done only where no sentence fits, and never more than it names."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from home_assistant_intents import get_intent_info
 from homeassistant.core import HomeAssistant
@@ -23,6 +23,7 @@ from custom_components.earshot.commands import (
     async_run_command,
 )
 from custom_components.earshot.guard import PROTECTED
+from model_server.engines.intents import FORMS, Domain, Name, Whole
 
 from .house import Calls, Furnish, called, device_in, said
 
@@ -85,6 +86,23 @@ def test_a_model_may_not_ask_for_more_than_home_assistant_has_sentences_for() ->
     for name, allowed in ALLOWED.items():
         assert "conversation_command" not in {*allowed.slots, *allowed.targets}
         assert allowed.slots.keys() <= info[name].get("slots", {}).keys(), name
+
+
+def test_whatever_the_server_lets_a_model_mean_may_be_asked_for_here() -> None:
+    assert {form.intent for form in FORMS} == ALLOWED.keys()
+    for form in FORMS:
+        allowed = ALLOWED[form.intent]
+        for slot, value in {**form.required, **form.optional}.items():
+            assert slot in {*allowed.slots, *allowed.targets}, form
+            if isinstance(value, Name):
+                assert {*value.domains} <= allowed.domains, form
+            if isinstance(value, Domain):
+                assert {*value.domains} <= allowed.wholes, form
+            if slot in allowed.slots:
+                kind = int if isinstance(value, Whole) else str
+                assert kind in get_args(allowed.slots[slot]) or (
+                    allowed.slots[slot] is kind
+                ), form
 
 
 async def test_where_no_sentence_fits_what_the_model_understood_is_done(
