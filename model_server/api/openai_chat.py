@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import time
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from model_server.api.answers import Answer, Question, event
 from model_server.api.ids import uuid7
@@ -75,11 +75,21 @@ class AudioUrlPart(_Body):
 Part = Annotated[TextPart | InputAudioPart | AudioUrlPart, Field(discriminator="type")]
 
 
+def _parts(content: object) -> object:
+    """A plain string is a list of one part, so that an error names the part."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+Content = Annotated[
+    list[Part], BeforeValidator(_parts, json_schema_input_type=str | list[Part])
+]
+
+
 class ChatMessage(_Body):
     """A system message, or the user's."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: Content | None = None
 
 
 class JsonSchema(_Body):
@@ -185,9 +195,6 @@ def _question(messages: list[ChatMessage]) -> tuple[str, bytes]:
                 param, "one question about one clip is answered, without a history"
             )
         texts = asked if message.role == "user" else before
-        if isinstance(message.content, str):
-            texts.append(message.content)
-            continue
         for part in message.content or ():
             match part:
                 case TextPart():

@@ -30,6 +30,7 @@ class Meter:
         self.go.set()
         self.closed = threading.Semaphore(0)
         self.asked: list[tuple[str, Mapping[str, Any] | None, int]] = []
+        self.said: list[str] = []
         self._fails = fails
         self._after = after
 
@@ -62,6 +63,7 @@ class Meter:
             for number, word in enumerate(words[:max_tokens]):
                 if self._fails is not None and number == self._after:
                     raise self._fails
+                self.said.append(word)
                 yield word if number == 0 else " " + word
                 assert self.go.wait(60)
             return CUT if len(words) > max_tokens else None
