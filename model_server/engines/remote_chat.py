@@ -63,6 +63,10 @@ CHARACTERS_PER_TOKEN: Final = 32
 """No token of Qwen's vocabulary but runs of spaces is longer."""
 
 
+LEAST: Final = -1000.0
+"""A log-probability below this is as good as this."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about a clip, (samples,). With a schema the answer is JSON."""
@@ -292,4 +296,4 @@ def _tokens(logprobs: object) -> Iterator[tuple[str, float]]:
             continue
         token, logprob = each.get("token"), each.get("logprob")
         if isinstance(token, str) and isinstance(logprob, int | float):
-            yield token, min(0.0, float(logprob))
+            yield token, float(max(LEAST, min(0.0, logprob)))

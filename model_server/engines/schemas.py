@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 import json
+import math
 from typing import Any, Final, TypeAlias
 
 from .base import UnusableRequestError
@@ -56,7 +57,9 @@ def read_json(answer: str, schema: Mapping[str, Any]) -> Any:
     Raises ValueError without a word of the answer.
     """
     try:
-        value = json.loads(answer, parse_constant=_refuse)
+        value = json.loads(answer, parse_constant=_refuse, parse_float=_finite)
+        # Half a surrogate pair can be escaped in JSON, and sent to nobody.
+        json.dumps(value, ensure_ascii=False).encode()
         if _Conformity(schema).holds(value, schema):
             return value
     except (ValueError, RecursionError):
@@ -67,6 +70,14 @@ def read_json(answer: str, schema: Mapping[str, Any]) -> Any:
 def _refuse(constant: str) -> None:
     """NaN and the infinities are no JSON."""
     raise ValueError(constant)
+
+
+def _finite(number: str) -> float:
+    """A number that JSON can also write; 1e999 is none."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(number)
+    return value
 
 
 def _subschemas(schema: object) -> Iterator[object]:
@@ -146,7 +157,7 @@ def _of_type(value: object, name: str) -> bool:
         return False
     if name in {"number", "integer"} and isinstance(value, bool):
         return False
-    return name != "integer" or float(value).is_integer()  # type: ignore[arg-type]
+    return name != "integer" or not isinstance(value, float) or value.is_integer()
 
 
 def _same(one: object, other: object) -> bool:

@@ -398,6 +398,18 @@ def test_tokens_come_with_their_probabilities(chat: ScriptedChat) -> None:
     ]
 
 
+@pytest.mark.parametrize("logprob", ["NaN", "-Infinity", "1e999", "-1" + "0" * 400])
+def test_a_probability_is_one_whatever_was_sent(
+    chat: ScriptedChat, logprob: str
+) -> None:
+    event = chunk({"content": "a"}, "stop", {"content": [{"token": "a", "logprob": 7}]})
+    body = f"data: {json.dumps(event)}\n\n".replace("7", logprob)
+    ((token, read),) = ask(settings(chat.url, ["raw", body]))[0].tokens
+
+    assert token == "a"
+    assert -1000 <= read <= 0
+
+
 def test_nothing_heard_and_no_key_stands_in_a_log_even_at_debug_level(
     chat: ScriptedChat, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,12 +13,14 @@ import pytest
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.build import Builder
 from model_server.engines.base import (
+    CUT,
     EngineError,
     Intent,
     Recognition,
     UnusableRequestError,
 )
-from model_server.engines.remote import CONFIDENCE, MAX_SECONDS, RemoteEngine
+from model_server.engines.remote import MAX_SECONDS, RemoteEngine
+from model_server.engines.remote_answers import CONFIDENCE
 from model_server.settings import RemoteSettings, Settings
 from tests.server.homes import lamp_home
 from tests.server.scripted_chat import ScriptedChat, unique
@@ -218,11 +220,37 @@ def test_more_words_than_anybody_can_say_are_not_believed(chat: ScriptedChat) ->
 def test_the_length_of_an_answer_is_bounded_by_that_of_the_speech(
     chat: ScriptedChat,
 ) -> None:
-    for seconds, expected in ((1, 44), (10, 152)):
+    for seconds, expected in ((1, 40), (10, 184)):
         remote = engine(chat, ["answer", ["yes"]])
         voice = np.resize(spoken(), seconds * SAMPLE_RATE)
         remote.recognizer.recognize(voice, "en")
         assert asked(chat, remote)["max_tokens"] == expected
+
+
+@pytest.mark.parametrize(("logprob", "passed"), [(-0.3, True), (-0.9, False)])
+def test_an_intent_of_words_that_are_not_sure_is_not_passed_on(
+    chat: ScriptedChat, logprob: float, passed: bool
+) -> None:
+    remote = engine(chat, ["answer", [json.dumps(TURN_ON)], [logprob]])
+    remote.recognizer.set_vocabulary(lamp_home())
+    said = remote.recognizer.recognize(spoken(), "en")
+
+    assert said.text == TURN_ON["text"]
+    assert (said.intent is not None) is passed
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("en", "one two three four"), ("zh", "onetwothreefour")]
+)
+def test_long_speech_is_asked_about_in_pieces(
+    chat: ScriptedChat, language: str, text: str
+) -> None:
+    deeds = [["answer", [word]] for word in ("one", "two", "three", "four")]
+    remote = engine(chat, *deeds)
+    remote.recognizer.set_vocabulary(lamp_home())
+    said = remote.recognizer.recognize(np.resize(spoken(), 70 * SAMPLE_RATE), language)
+
+    assert said.text == text
 
 
 def test_as_many_calls_run_at_once_as_the_settings_say(chat: ScriptedChat) -> None:
@@ -255,7 +283,10 @@ def test_a_description_comes_in_its_pieces(chat: ScriptedChat) -> None:
 def test_a_description_may_be_cut_at_its_length(chat: ScriptedChat) -> None:
     answer = describe(chat, ["answer", ["a dog"], None, "length"], max_tokens=2)
 
-    assert "".join(answer) == "a dog"
+    assert next(answer) == "a dog"
+    with pytest.raises(StopIteration) as end:
+        next(answer)
+    assert end.value.value == CUT
 
 
 def test_closing_a_description_closes_its_connection(chat: ScriptedChat) -> None:
@@ -328,7 +359,8 @@ def test_json_that_was_cut_asks_for_more_tokens(chat: ScriptedChat) -> None:
     ("more", "said"),
     [
         ({"instruction": " "}, "instruction is empty"),
-        ({"pcm": silence(MAX_SECONDS + 1)}, "longer than 60 s"),
+        ({"pcm": silence(0)}, "has 0.0 s"),
+        ({"pcm": silence(MAX_SECONDS + 1)}, "has 61.0 s: up to 60 s"),
         ({"schema": {"pattern": "(a+)+$"}}, "keyword 'pattern'"),
     ],
 )

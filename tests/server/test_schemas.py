@@ -98,6 +98,13 @@ def test_the_schema_of_a_home_can_be_checked() -> None:
     check_schema(intent_schema(family_home()))
 
 
+def test_a_number_of_any_size_is_held_to_its_limits() -> None:
+    huge = 10**400
+
+    assert follows(huge, {"type": "integer", "minimum": 1})
+    assert not follows(huge, {"maximum": 1e300})
+
+
 def test_a_schema_may_contain_itself() -> None:
     tree = {"type": "array", "items": {"$ref": "#"}}
 
@@ -166,7 +173,20 @@ def test_references_cannot_make_the_check_last(schema: dict[str, Any]) -> None:
         read_json("1", schema)
 
 
-@pytest.mark.parametrize("answer", ["", "{", "NaN", "-Infinity", "1 2", "[" * 100_000])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "{",
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "1 2",
+        "[" * 100_000,
+        '"\\ud800"',
+        "1" * 5000,
+    ],
+)
 def test_what_is_no_json_follows_no_schema_and_is_not_repeated(answer: str) -> None:
     with pytest.raises(ValueError, match=r"^The answer is no JSON$"):
         read_json(answer, {})
