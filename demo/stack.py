@@ -52,6 +52,7 @@ class Stack:
     broker_port: int
     server: Process
     server_port: int
+    wyoming_port: int
     home_assistant: Process
     home_assistant_port: int
 
@@ -122,20 +123,22 @@ def _broker(folder: Path) -> tuple[Process, int]:
     return process, port
 
 
-def _server(folder: Path) -> tuple[Process, int]:
+def _server(folder: Path) -> tuple[Process, int, int]:
     port = free_port()
+    wyoming_port = free_port()
     process = Process(
         "the model server",
         [
             *(sys.executable, "-m", "model_server", "serve", "--host", "127.0.0.1"),
             *("--port", str(port), "--data-dir", folder / "server"),
+            *("--wyoming-port", str(wyoming_port)),
         ],
         folder / "server.log",
         ready=lambda: _answers(f"http://127.0.0.1:{port}/health"),
         timeout_s=120,
         cwd=ROOT,
     )
-    return process, port
+    return process, port, wyoming_port
 
 
 def _configure(config: Path, port: int) -> None:
@@ -209,7 +212,7 @@ async def running_stack(
     folder = Path(tempfile.mkdtemp(prefix="earshot-"))
     try:
         broker, broker_port = _broker(folder)
-        server, server_port = _server(folder)
+        server, server_port, wyoming_port = _server(folder)
         home_assistant, home_assistant_port = _home_assistant(folder)
         stack = Stack(
             folder,
@@ -217,6 +220,7 @@ async def running_stack(
             broker_port,
             server,
             server_port,
+            wyoming_port,
             home_assistant,
             home_assistant_port,
         )
