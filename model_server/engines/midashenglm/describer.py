@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, Final
 
 from model_server.audio import SAMPLE_RATE, Pcm
-from model_server.engines.base import UnusableRequestError
+from model_server.engines.base import CUT, UnusableRequestError
+from model_server.engines.prompts import SPEECH_LANGUAGES, transcribe
 
 from .answers import Question
 from .clips import Clip
 from .core import Core
+from .prompt import Prompt
 
 MAX_SECONDS: Final = 60.0
 """Twice what the technical report measures descriptions with; vLLM serves it, too."""
@@ -34,7 +36,7 @@ class MiDashengDescriber:
         instruction: str,
         schema: Mapping[str, Any] | None = None,
         max_tokens: int = 256,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, str | None]:
         """Stream the answer about a clip, (samples,), in whole characters.
 
         Free text ends where `max_tokens` are written. JSON is valid then, too: room
@@ -54,6 +56,14 @@ class MiDashengDescriber:
         if max_tokens < 1:
             raise UnusableRequestError("An answer has at least one token.")
         grammar = None if schema is None else self._core.grammar(schema)
-        prompt = self._core.prompts.instruction(instruction)
+        prompt = self._prompt(instruction)
         question = Question(Clip.of(pcm), prompt, max_tokens, grammar)
-        yield from self._core.ask("descriptions", question).pieces()
+        written = yield from self._core.ask("descriptions", question).pieces()
+        return CUT if written.cut else None
+
+    def _prompt(self, instruction: str) -> Prompt:
+        """An instruction as tokens; another Earshot may ask here for a transcript."""
+        for language in SPEECH_LANGUAGES:
+            if instruction == transcribe(language):
+                return self._core.prompts.transcription(language)
+        return self._core.prompts.instruction(instruction)
