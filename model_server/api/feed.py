@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from model_server.api.intake import StreamError
 from model_server.api.lanes import Lane
 from model_server.api.metrics import Metrics
 from model_server.audio import SAMPLE_RATE, Pcm
@@ -74,18 +73,3 @@ class Feed:
                 arrived.clear()
                 await arrived.wait()
         await lane.finish()
-
-    async def utterance(self, limit_s: float) -> Pcm:
-        """All audio up to the end. Raises StreamError once it is longer than `limit_s`."""
-        arrived = asyncio.Event()
-        self._readers.append(arrived)
-        while True:
-            if self._ring.end > limit_s * SAMPLE_RATE:
-                raise StreamError(
-                    "utterance_too_long",
-                    f"An utterance lasts at most {limit_s:g} s: send `end` earlier.",
-                )
-            if self.ended:
-                return self._ring.read(0, self._ring.end)
-            arrived.clear()
-            await arrived.wait()

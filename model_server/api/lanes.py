@@ -8,6 +8,7 @@ from datetime import datetime
 import logging
 from typing import Literal, Protocol
 
+from model_server.api.foresight import Foresight
 from model_server.api.ids import uuid7
 from model_server.api.messages import (
     Alternative,
@@ -141,11 +142,13 @@ class CommandLane:
         self._listener = Listener(
             recognizer, stream.language, service.settings.max_utterance_s
         )
+        self._foresight = Foresight(service, recognizer)
         self._utterance = ""
 
     async def take(self, pcm: Pcm) -> None:
         """Look for speech that begins or ends."""
         await self._tell(await self._service.work("listen", self._listener.push, pcm))
+        self._foresight.offer(self._listener.ahead())
 
     async def skip(self, samples: int) -> None:
         """An utterance with a hole ends at it."""
@@ -161,6 +164,7 @@ class CommandLane:
         """Say what was found, recognising utterances on the way."""
         for event in events:
             if isinstance(event, Utterance):
+                self._foresight.stop()
                 await self._speech("end", event.end)
                 said = await self._recognize(event)
                 await self._stream.say(

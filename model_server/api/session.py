@@ -12,6 +12,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from model_server import __version__
+from model_server.api.dictation import DictationLane
 from model_server.api.feed import Feed
 from model_server.api.ids import uuid7
 from model_server.api.intake import (
@@ -21,7 +22,7 @@ from model_server.api.intake import (
     check_start,
     parse_text,
 )
-from model_server.api.lanes import CommandLane, Lane, SoundLane, transcript, unavailable
+from model_server.api.lanes import CommandLane, Lane, SoundLane
 from model_server.api.messages import End, Error, Level, Message, Ready, Start, Stopped
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import FAREWELL_S, Service
@@ -29,7 +30,6 @@ from model_server.audio import SAMPLE_RATE
 from model_server.audio.level import LevelMeter
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineError, SpeechRecognizer
-from model_server.listen.listener import transcribe
 
 MAX_WAITING = 256
 """Messages that may wait for a slow client."""
@@ -167,11 +167,11 @@ class Session:
             lanes.append(SoundLane(self._service, self, labels))
         if recognizer and "commands" in start.tasks:
             lanes.append(CommandLane(self._service, self, recognizer))
+        levels = bool(lanes)
         if recognizer and not lanes:
-            work = self._transcribe(recognizer)
-        else:
-            work = self._feed.drive_all(lanes)
-        await _first(work, asyncio.create_task(self._read(levels=bool(lanes))))
+            lanes.append(DictationLane(self._service, self, recognizer))
+        work = self._feed.drive_all(lanes)
+        await _first(work, asyncio.create_task(self._read(levels=levels)))
 
     def _labels(self, start: Start) -> list[SoundLabel]:
         """The labels that a stream reports."""
@@ -264,22 +264,6 @@ class Session:
             self._waiting.put_nowait(level)
         else:
             self._service.metrics.dropped_messages.inc()
-
-    async def _transcribe(self, recognizer: SpeechRecognizer) -> None:
-        """Collect one utterance up to `end` and recognise it."""
-        pcm = await self._feed.utterance(self._service.settings.max_utterance_s)
-        bounds = (0, pcm.size)
-        try:
-            said = await self._service.work(
-                "speech", transcribe, recognizer, pcm, self.language
-            )
-        except EngineError as error:
-            recognition = unavailable(error)
-        else:
-            bounds, recognition = (said.start, said.end), said.recognition
-        await self.say(
-            transcript(self._service, self, recognizer, uuid7(), bounds, recognition)
-        )
 
 
 async def _first(work: Coroutine[Any, Any, None], guard: asyncio.Task[Any]) -> bool:

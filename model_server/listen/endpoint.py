@@ -106,6 +106,23 @@ class Endpointer:
         self._position += samples
         return events
 
+    @property
+    def open_samples(self) -> int:
+        """How long the open utterance would be if it ended now; 0 in silence."""
+        if self._start is None or not self._confirmed:
+            return 0
+        return self._stop - self._position + sum(chunk.size for chunk in self._kept)
+
+    def open_pcm(self) -> Pcm:
+        """The open utterance as it would be if it ended now, with its margins."""
+        return np.concatenate([*self._kept, np.zeros(0, np.int16)])[: self.open_samples]
+
+    @property
+    def _stop(self) -> int:
+        """Where the open utterance ends with its margin, if there is audio up to there."""
+        post = round(self.settings.post_s * SAMPLE_RATE)
+        return min(self._position, self._voice_end + post)
+
     def _step(self, chunk: Pcm) -> list[EndpointEvent]:
         """Score one chunk and move on by it."""
         settings = self.settings
@@ -154,11 +171,8 @@ class Endpointer:
     def _close(self) -> list[EndpointEvent]:
         """The open utterance with its margins."""
         assert self._start is not None
-        pcm = np.concatenate(self._kept)
-        first = self._position - pcm.size
         # `_trim` left no more than the pre-roll before the start.
-        stop = self._voice_end + round(self.settings.post_s * SAMPLE_RATE)
-        return [Utterance(self._start, self._voice_end, pcm[: stop - first])]
+        return [Utterance(self._start, self._voice_end, self.open_pcm())]
 
     def _forget(self) -> None:
         """Back to silence."""

@@ -21,6 +21,27 @@ WHOLE = EndpointSettings(
 """One utterance from the first to the last voice: the caller has cut it already."""
 
 
+AHEAD = 161_280
+"""Samples of a chunk, 10.08 s: an engine that works ahead does it chunk by chunk."""
+_PAST = 256
+"""Samples after a chunk that its last spectrum takes in: half a window."""
+
+
+class _Foresight:
+    """Tells when an open utterance has become longer by another whole chunk."""
+
+    def __init__(self, endpointer: Endpointer) -> None:
+        self._endpointer = endpointer
+        self._chunks = 0
+
+    def look(self) -> Pcm | None:
+        """The open utterance from its start, if that is so."""
+        chunks = max(0, self._endpointer.open_samples - _PAST) // AHEAD
+        longer = chunks > self._chunks
+        self._chunks = chunks
+        return self._endpointer.open_pcm() if longer else None
+
+
 class Listener:
     """Finds utterances in one stream; `recognize` says what one of them was.
 
@@ -38,12 +59,17 @@ class Listener:
         """Listen for `language`, which the recogniser must speak."""
         settings = replace(EndpointSettings(), max_utterance_s=max_utterance_s)
         self._endpointer = Endpointer(vad or SileroVoice(), settings)
+        self._foresight = _Foresight(self._endpointer)
         self._recognizer = recognizer
         self._language = language
 
     def push(self, pcm: Pcm) -> list[EndpointEvent]:
         """Take samples, (samples,); return the speech that began or ended."""
         return self._endpointer.push(pcm)
+
+    def ahead(self) -> Pcm | None:
+        """After `push`: an open utterance that may be worked ahead on, else None."""
+        return self._foresight.look()
 
     def skip(self, samples: int) -> list[EndpointEvent]:
         """Samples were lost."""
@@ -69,6 +95,40 @@ class Transcription:
     recognition: Recognition
 
 
+class Dictation:
+    """One utterance with any silence around it, found while it still arrives."""
+
+    def __init__(
+        self,
+        recognizer: SpeechRecognizer,
+        language: str,
+        vad: VoiceActivity | None = None,
+    ) -> None:
+        """Begin with the first sample; the recogniser must speak `language`."""
+        self._endpointer = Endpointer(vad or SileroVoice(), WHOLE)
+        self._foresight = _Foresight(self._endpointer)
+        self._recognizer = recognizer
+        self._language = language
+        self.samples = 0
+
+    def push(self, pcm: Pcm) -> None:
+        """Take samples, (samples,)."""
+        self.samples += pcm.size
+        self._endpointer.push(pcm)
+
+    def ahead(self) -> Pcm | None:
+        """After `push`: the utterance so far if it may be worked ahead on, else None."""
+        return self._foresight.look()
+
+    def finish(self) -> Transcription:
+        """No more samples follow: what was said. Raises EngineError."""
+        for event in self._endpointer.finish():
+            if isinstance(event, Utterance):
+                said = self._recognizer.recognize(event.pcm, self._language)
+                return Transcription(event.start, event.end, said)
+        return Transcription(0, self.samples, Recognition("", 0.0, rejected="silence"))
+
+
 def transcribe(
     recognizer: SpeechRecognizer,
     pcm: Pcm,
@@ -76,10 +136,6 @@ def transcribe(
     vad: VoiceActivity | None = None,
 ) -> Transcription:
     """Recognise one utterance, (samples,), with any silence around it."""
-    endpointer = Endpointer(vad or SileroVoice(), WHOLE)
-    endpointer.push(pcm)
-    for event in endpointer.finish():
-        if isinstance(event, Utterance):
-            said = recognizer.recognize(event.pcm, language)
-            return Transcription(event.start, event.end, said)
-    return Transcription(0, pcm.size, Recognition("", 0.0, rejected="silence"))
+    dictation = Dictation(recognizer, language, vad)
+    dictation.push(pcm)
+    return dictation.finish()
