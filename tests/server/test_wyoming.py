@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+import signal
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import soxr
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
 from wyoming.event import Event, Eventable
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
@@ -18,11 +21,14 @@ from wyoming.wake import Detect, NotDetected
 from model_server import __version__
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.engines.base import EngineError, Recognition
+from model_server.evaluation.recordings import load, read_manifest
 from model_server.listen import wake
 from tests.server.client import House, Serve, command
+from tests.server.recordings import DATA, needs_recordings
 from tests.server.test_api_limits import Broken, Slow
+from tests.server.test_command_line import serving
 from tests.server.voices import say, silence
-from tests.server.wyoming_client import OPEN, connected
+from tests.server.wyoming_client import OPEN, Client, connected
 
 SPOKEN = "turn on the kitchen lights"
 
@@ -329,6 +335,20 @@ async def test_other_speech_noise_and_silence_wake_nobody(door: House) -> None:
             assert NotDetected.is_type(event.type), event
 
 
+@needs_recordings
+def test_recorded_commands_in_english_wake_nobody() -> None:
+    detector = wake.WakeDetector(list(wake.wake_words()))
+    commands = [
+        one
+        for one in read_manifest(DATA)
+        if one.path.parent.name in {"speech_real_en", "en"}
+    ]
+    assert len(commands) == 90
+    for one in commands:
+        pcm = (load(one).samples * 32767).astype(np.int16)
+        assert detector.push(np.concatenate([pcm, silence(0.5)])) == [], one.path.name
+
+
 async def test_a_detection_has_the_time_that_its_chunk_has(door: House) -> None:
     pcm = np.concatenate([silence(1), say("alexa"), silence(1)])
     async with connected(door) as client:
@@ -391,3 +411,30 @@ def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
 def sizes(state: dict[str, Any]) -> list[int]:
     """Lengths of everything that has one."""
     return [len(value) for value in state.values() if isinstance(value, Sequence)]
+
+
+async def test_serve_opens_the_port_says_where_and_closes_it_in_order(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "earshot.toml").write_text("[wyoming]\nmax_connections = 1\n")
+    options = (
+        *("--config", str(tmp_path / "earshot.toml"), "--wyoming-port", "0"),
+        *("--log-level", "debug"),
+    )
+    async with serving(tmp_path / "data", *options) as (_, _, process):
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode().strip()
+        address = line.removeprefix("Wyoming listens on tcp://127.0.0.1:")
+        async with (
+            AsyncTcpClient("127.0.0.1", int(address)) as first,
+            AsyncTcpClient("127.0.0.1", int(address)) as second,
+        ):
+            assert await Client(first).heard(silence(0.2)) == ""
+            assert (await Client(second).error()).code == "too_many_streams"
+            await Client(first).play(command())
+            process.send_signal(signal.SIGTERM)
+            assert await Client(first).next() is None
+        _, log = await process.communicate()
+
+    assert process.returncode == 0
+    assert b"Traceback" not in log
