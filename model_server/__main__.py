@@ -170,8 +170,9 @@ def serve(
     try:
         socket = bind(settings.host, settings.port)
         made = TokenFile(settings.data_dir).ensure()
+        engines = build_engines(settings)
         server = EarshotServer(
-            create_app(settings, build_engines(settings)),
+            create_app(settings, engines),
             socket,
             lambda url: say_addresses(url, server.wyoming),
         )
@@ -187,7 +188,10 @@ def serve(
     # failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server.run()
+    try:
+        server.run()
+    finally:
+        engines.close()
 
 
 @app.command()

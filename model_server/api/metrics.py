@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model_server.engines.base import Queueing
 
 
 class Metrics:
@@ -74,3 +80,39 @@ class Metrics:
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
             registry=self.registry,
         )
+
+    def watch(self, engines: Sequence[object]) -> None:
+        """Show how full the lanes of engines are, of those that have lanes."""
+        queueing = [engine for engine in engines if isinstance(engine, Queueing)]
+        if queueing:
+            self.registry.register(_Lanes(queueing))
+
+
+class _Lanes(Collector):
+    """Asks engines for their load whenever it is read."""
+
+    def __init__(self, engines: Sequence[Queueing]) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterator[Metric]:
+        """Waiting and dropped calls by lane."""
+        waiting = GaugeMetricFamily(
+            "earshot_engine_waiting",
+            "Calls that wait for an engine.",
+            labels=["engine", "lane"],
+        )
+        dropped = CounterMetricFamily(
+            "earshot_engine_dropped",
+            "Calls that an engine refused because too many waited.",
+            labels=["engine", "lane"],
+        )
+        # Engines that share a model share its lanes: each counts once.
+        lanes = {
+            (engine.info.name, lane): load
+            for engine in self._engines
+            for lane, load in engine.load().items()
+        }
+        for labels, load in lanes.items():
+            waiting.add_metric(labels, load.waiting)
+            dropped.add_metric(labels, load.dropped)
+        yield from (waiting, dropped)

@@ -87,6 +87,7 @@ class Service:
         self.describer = engines.describer
         self.clock = clock or Clock()
         self.metrics = Metrics()
+        self.metrics.watch([self.recognizer, self.classifier, self.describer])
         self.token = TokenFile(settings.data_dir)
         scored = classifier.labels if classifier else ()
         self.catalogue: dict[str, SoundLabel] = {

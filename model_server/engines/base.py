@@ -7,7 +7,7 @@ works alone, more for one that batches calls or waits for another machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -138,6 +138,8 @@ class LaneLoad:
 class Queueing(Protocol):
     """An engine that queues its calls in lanes, and tells how full they are."""
 
+    info: EngineInfo
+
     def load(self) -> Mapping[str, LaneLoad]:
         """Each lane's load; engines that share a model tell the same. Any thread."""
 
@@ -229,3 +231,10 @@ class Engines:
     recognizer: SpeechRecognizer | None = None
     classifier: SoundClassifier | None = None
     describer: AudioDescriber | None = None
+
+    def close(self) -> None:
+        """End the calls under way, for engines that have threads of their own."""
+        for engine in (self.recognizer, self.classifier, self.describer):
+            close: Callable[[], None] | None = getattr(engine, "close", None)
+            if close is not None:
+                close()

@@ -125,6 +125,7 @@ class Writer:
             if answer.over or answer.budget <= 0:
                 break
             choice = yield Extend(row, tokens, answer.mask())
+        written.cut = answer.cut
         if not answer.complete:
             # A way out was always in hand, so this is a defect of the grammar.
             raise UnusableRequestError("The schema could not be followed to its end.")

@@ -34,6 +34,7 @@ class MiDashengClassifier:
         self.info = core.info
         self.parallel = core.parallel
         self.load = core.load
+        self.close = core.close
         named = {
             slug: label.name
             for slug, label in load_catalogue().items()

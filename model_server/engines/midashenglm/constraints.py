@@ -190,6 +190,8 @@ class Answer:
         self._quoted = Quoted()
         self.budget = budget
         self.over = False
+        self.cut = False
+        """Whether something else had to be written for want of room."""
 
     @property
     def complete(self) -> bool:
@@ -248,6 +250,7 @@ class Answer:
                 self._matcher, self._quoted, self._way = ahead, quoted, way
                 self.budget -= 1
                 return [token]
+            self.cut = True
         if not self._way:
             # It is complete, and no longer one is known to end in time.
             self.over = True

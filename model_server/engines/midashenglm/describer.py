@@ -29,6 +29,7 @@ class MiDashengDescriber:
         self.info = core.info
         self.parallel = core.parallel
         self.load = core.load
+        self.close = core.close
 
     def describe(
         self,
@@ -39,12 +40,12 @@ class MiDashengDescriber:
     ) -> Generator[str, None, str | None]:
         """Stream the answer about a clip, (samples,), in whole characters.
 
-        Free text ends where `max_tokens` are written. JSON is valid then, too: room
-        to close it is kept from the beginning, and a schema whose shortest known
-        answer is longer is refused. Errors come from the iteration, before the
-        first piece unless the engine fails later: UnusableRequestError for a clip
-        that is empty or longer than `max_seconds`, an empty instruction, a schema
-        that cannot be followed, or too few tokens; else EngineError.
+        Returns CUT where `max_tokens` ended it. JSON is valid then, too: room to
+        close it is kept from the beginning, and a schema whose shortest known answer
+        is longer is refused. Errors come from the iteration, before the first piece
+        unless the engine fails later: UnusableRequestError for a clip that is empty
+        or longer than `max_seconds`, an empty instruction, a schema that cannot be
+        followed, or too few tokens; else EngineError.
         """
         if not 0 < pcm.size <= MAX_SECONDS * SAMPLE_RATE:
             raise UnusableRequestError(

@@ -72,7 +72,7 @@ class MiDashengRecognizer:
     was not calibrated on real weights.
     """
 
-    languages = SPEECH_LANGUAGES
+    languages: tuple[str, ...] = SPEECH_LANGUAGES
 
     def __init__(self, core: Core) -> None:
         """Recognise free speech until there is a vocabulary."""
@@ -82,6 +82,7 @@ class MiDashengRecognizer:
         self.info = core.info
         self.parallel = core.parallel
         self.load = core.load
+        self.close = core.close
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         """Compile and swap in a vocabulary; the old one serves until then.
