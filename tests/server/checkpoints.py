@@ -24,6 +24,9 @@ import torch
 from model_server.catalogue import load_catalogue
 from model_server.engines.midashenglm.config import EncoderConfig
 
+# Of tensors this small, threads that wait for each other take longer than one.
+torch.set_num_threads(1)
+
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",

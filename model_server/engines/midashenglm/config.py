@@ -96,8 +96,8 @@ _ENCODER_DEFAULTS: Final[Mapping[str, Any]] = {
     "pooling": "mean",
 }
 
-# The text model of Qwen2.5-Omni as transformers 4.52, with which the checkpoint was
-# made, has it by default; `Qwen2_5OmniTextConfig`.
+# The text model of Qwen2.5-Omni-7B, as transformers' `Qwen2_5OmniTextConfig` has it by
+# default.
 _QWEN2_5_OMNI_TEXT: Final[Mapping[str, Any]] = {
     "vocab_size": 152064,
     "hidden_size": 3584,
@@ -132,7 +132,7 @@ def read_config(folder: Path) -> ModelConfig:
             f"{folder / 'config.json'}: model_type is {kind!r}, not 'midashenglm': "
             "take a folder with a MiDashengLM checkpoint"
         )
-    fields = _Fields(folder / "config.json", raw)
+    fields = _Fields(folder / "config.json", raw, defaults={"subsample_factor": 5})
     text = fields.section("text_config")
     text_type, text_fields = _read_text(text)
     quantization = raw.get("quantization_config")
@@ -143,7 +143,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise fields.error("quantization_config", "is no object")
     return ModelConfig(
         encoder=_read_encoder(fields.section("audio_encoder_config")),
-        subsample_factor=fields.integer("subsample_factor", 5),
+        subsample_factor=fields.integer("subsample_factor"),
         text_type=text_type,
         text=text_fields,
         quantization=quantization,
@@ -205,9 +205,8 @@ class _Fields:
             raise self.error(name, "is no object")
         return _Fields(self.path, value, f"{self.where}{name}.")
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        value = default if default is not None and name not in self.raw else None
-        value = self.value(name) if value is None else value
+    def integer(self, name: str) -> int:
+        value = self.value(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.error(name, f"is {value!r}, not a whole number above 0")
         return value
