@@ -1,4 +1,4 @@
-"""The command line: serve, transcribe, classify, token."""
+"""The command line: serve, transcribe, classify, describe, fetch, token."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ import typer
 from model_server import __version__, files
 from model_server.api.app import create_app
 from model_server.api.auth import TokenFile
+from model_server.api.describe import instruction_of, read_schema
 from model_server.api.server import BindError, EarshotServer, bind
 from model_server.api.vocabulary import (
     VocabularyError,
@@ -339,6 +340,47 @@ def fetch_model(
         f"{folder}: {record.repo} at {record.revision}, "
         f"{len(record.files)} files, verified."
     )
+
+
+@app.command()
+def describe(
+    file: Annotated[Path, typer.Argument(help="Any audio file with a short clip.")],
+    task: Annotated[
+        str | None,
+        typer.Option(help="caption, music, scene, sounds, genre or instrument."),
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Anything about it.")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(help="A JSON Schema that the answer follows.")
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Tell what is heard in a clip; without a task or a question, in one sentence."""
+    settings = settings_or_fail(config, data_dir=data_dir)
+    try:
+        wanted = read_schema(schema.read_bytes()) if schema else None
+        instruction = instruction_of(task, question, wanted)
+        describer = Builder(settings).describer()
+        if describer is None:
+            fail(
+                "No engine describes audio here: write "
+                'descriptions = "midashenglm" (or "remote") in a TOML file and give '
+                "it with --config."
+            )
+        with Console(stderr=True).status("Listening"):
+            said = files.describe_file(describer, file, instruction, wanted)
+    except (DecodeError, EngineError) as error:
+        fail(error)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}; give a file that can be read.")
+    except ValueError as error:
+        fail(f"{error}.")
+    if as_json:
+        print(json.dumps(said, ensure_ascii=False, indent=2))
+    else:
+        Console().print(files.description_panel(file, said))
 
 
 @token_app.command("show")

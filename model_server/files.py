@@ -1,18 +1,23 @@
-"""Trying the engines on files: what `transcribe` and `classify` do and print."""
+"""Trying the engines on files: what `transcribe`, `classify`, `describe` do and print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.json import JSON
+from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.audio.decode import read_audio
 from model_server.catalogue import SoundLabel
-from model_server.engines.base import SoundClassifier
+from model_server.engines.base import AudioDescriber, EngineError, SoundClassifier
 from model_server.fetch import KnownModel
 from model_server.listen.listener import Transcription
 from model_server.monitor.monitor import SoundChange, SoundMonitor
@@ -151,3 +156,35 @@ def model_table(models: dict[str, KnownModel]) -> Table:
             model.repo,
         )
     return table
+
+
+def describe_file(
+    describer: AudioDescriber,
+    path: Path,
+    instruction: str,
+    schema: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What an engine says of a clip, as `POST /v1/describe` answers.
+
+    Raises DecodeError and EngineError.
+    """
+    pcm = read_audio(path, round(describer.max_seconds * SAMPLE_RATE))
+    text = "".join(describer.describe(pcm, instruction, schema))
+    said: dict[str, Any] = {"text": text}
+    if schema is not None:
+        try:
+            said = {"json": json.loads(text)}
+        except ValueError:
+            raise EngineError(
+                "The engine's answer is not JSON: it cannot follow this schema."
+            ) from None
+    engine = asdict(describer.info)
+    return {**said, "engine": engine, "seconds": round(pcm.size / SAMPLE_RATE, 3)}
+
+
+def description_panel(path: Path, said: dict[str, Any]) -> Panel:
+    """The answer, with the engine that gave it."""
+    engine = said["engine"]
+    answer = JSON.from_data(said["json"]) if "json" in said else Text(said["text"])
+    by = f"{engine['name']} {engine['version']}"
+    return Panel(answer, title=Text(path.name), subtitle=Text(by))

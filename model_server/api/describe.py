@@ -75,7 +75,7 @@ def instruction_of(
     return INSTRUCTIONS[task] if task else CAPTION
 
 
-def read_schema(text: str) -> dict[str, Any]:
+def read_schema(text: str | bytes) -> dict[str, Any]:
     """A JSON Schema. Raises ValueError for anything else."""
     try:
         schema = json.loads(text)
@@ -141,7 +141,9 @@ def _read(form: Form) -> tuple[bytes, str, dict[str, Any] | None]:
         schema = read_schema(text) if text else None
         asked = instruction_of(form.last("task"), form.last("question"), schema)
     except ValueError as error:
-        raise RefusedError(422, "bad_request", f"{error}.".capitalize()) from None
+        message = str(error)
+        message = f"{message[0].upper()}{message[1:]}."
+        raise RefusedError(422, "bad_request", message) from None
     return form.file, asked, schema
 
 
