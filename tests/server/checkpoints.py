@@ -377,7 +377,9 @@ def random_tensors(
 def write_tensors(
     folder: Path, tensors: Mapping[str, torch.Tensor], shards: int
 ) -> None:
-    """One model.safetensors, or so many shards and their index."""
+    """One model.safetensors, or so many shards and their index, in place of others."""
+    for old in folder.glob("model*.safetensors*"):
+        old.unlink()
     if shards == 1:
         save_file(dict(tensors), folder / "model.safetensors")
         return
