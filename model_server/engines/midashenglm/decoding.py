@@ -145,6 +145,10 @@ class Decoder:
         RowFullError, before anything is written, and ValueError for an unknown or
         repeated row, for none, or for embeddings of another shape.
         """
+        return self._blocks.logits(self._append(rows, embeddings)).float()
+
+    def _append(self, rows: Sequence[int], embeddings: Sequence[Tensor]) -> Tensor:
+        """Append to rows in as few forwards as fit; the finished states after each."""
         self._check(rows, [len(each) for each in embeddings])
         hidden = self._blocks.shape.hidden
         for each in embeddings:
@@ -154,19 +158,19 @@ class Decoder:
                     f"(tokens, {hidden}) is needed"
                 )
         order = sorted(range(len(rows)), key=lambda i: len(embeddings[i]))
-        found: list[Tensor] = []
-        for part in _portions(order, [len(each) for each in embeddings]):
-            states = self._prefill(
-                [rows[i] for i in part], [embeddings[i] for i in part]
-            )
-            found.append(self._blocks.logits(states).float())
+        found = torch.cat(
+            [
+                self._prefill([rows[i] for i in part], [embeddings[i] for i in part])
+                for part in _portions(order, [len(each) for each in embeddings])
+            ]
+        )
         for row, each in zip(rows, embeddings, strict=True):
             self._filled[row] += len(each)
             self._fresh[row] = True
         if order == list(range(len(rows))):
-            return torch.cat(found)
-        back = torch.tensor(order, device=self.device).argsort()
-        return torch.cat(found)[back]
+            return found
+        back = sorted(range(len(rows)), key=order.__getitem__)
+        return found[self._send(back).to(self.device, non_blocking=True)]
 
     def _prefill(self, rows: list[int], embeddings: list[Tensor]) -> Tensor:
         """Compute one forward; returns the finished states after each row, (rows, hidden)."""
@@ -353,7 +357,7 @@ class Decoder:
         if new_tokens < 1:
             raise ValueError(f"{new_tokens} new tokens: at least 1 is needed")
         self._check(rows, [len(each) + new_tokens - 1 for each in embeddings])
-        chosen = self.prefill(rows, embeddings).argmax(-1)
+        chosen = self._blocks.logits(self._append(rows, embeddings)).argmax(-1)
         found = torch.empty(
             (new_tokens, len(rows)), dtype=torch.int64, device=self.device
         )
