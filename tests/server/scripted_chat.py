@@ -189,9 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x" * 65536)
 
     def bomb(self) -> None:
-        """A small body that unpacks to 100 MB, though nobody asked for it."""
+        """A small body that unpacks to 20 MB, though nobody asked for it."""
         self._begin({"Content-Encoding": "gzip"})
-        self.wfile.write(gzip.compress(event(chunk({"content": "x" * 100_000_000}))))
+        self.wfile.write(gzip.compress(event(chunk({"content": "x" * 20_000_000}))))
 
     def raw(self, body: str) -> None:
         """These bytes, as Latin-1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 import io
 import json
 import logging
@@ -31,10 +31,11 @@ from model_server.engines.remote_chat import (
     Question,
 )
 from model_server.settings import RemoteSettings
-from tests.server.scripted_chat import ScriptedChat, chunk, scripted_chat, unique
+from tests.server.scripted_chat import ScriptedChat, chunk, event, scripted_chat, unique
 
 PCM = np.arange(-800, 800, dtype=np.int16)
 KEY = "sk-very-secret"
+NESTED = json.loads("[" * 300 + "]" * 300)
 SECRET_WORDS = "the front door code is four two"
 
 
@@ -193,6 +194,7 @@ def test_the_address_in_messages_holds_no_secret() -> None:
         (["raw", "data: \xff\xfe\n\n"], "does not answer as OpenAI's chat API"),
         (["raw", "data: {\n\n"], "does not answer as OpenAI's chat API"),
         (["raw", "data: " + "[" * 50_000 + "\n\n"], "does not answer as OpenAI's"),
+        (["raw", event({"choices": [{"x": NESTED}]}).decode()], "does not answer as"),
         (["raw", "data: " + "1" * 5_000 + "\n\n"], "does not answer as OpenAI's"),
         (["raw", "<html>Welcome to your router</html>"], "ended its answer"),
         (["raw", ""], "ended its answer in the middle"),
@@ -231,7 +233,7 @@ def test_a_refused_request_is_one_that_must_be_put_differently(
 
 
 @pytest.mark.parametrize(
-    "event",
+    "sent",
     [
         {"choices": []},
         {"usage": {"total_tokens": 3}},
@@ -244,9 +246,9 @@ def test_a_refused_request_is_one_that_must_be_put_differently(
     ],
 )
 def test_events_without_text_are_passed_over(
-    chat: ScriptedChat, event: dict[str, Any]
+    chat: ScriptedChat, sent: dict[str, Any]
 ) -> None:
-    given = settings(chat.url, ["events", event, chunk({"content": "a dog"})])
+    given = settings(chat.url, ["events", sent, chunk({"content": "a dog"})])
 
     assert ask(given) == [Piece("a dog")]
 
@@ -265,15 +267,15 @@ JSON = st.recursive(
 )
 
 
-@given(event=JSON)
+@given(sent=JSON)
 @hypothesis_settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_whatever_an_event_holds_there_is_an_answer_or_an_engine_error(
-    chat: ScriptedChat, event: object
+    chat: ScriptedChat, sent: object
 ) -> None:
     try:
-        pieces = ask(settings(chat.url, ["events", event]))
+        pieces = ask(settings(chat.url, ["events", sent]))
     except EngineError:
         return
     assert all(isinstance(piece.text, str) for piece in pieces)
@@ -402,8 +404,8 @@ def test_tokens_come_with_their_probabilities(chat: ScriptedChat) -> None:
 def test_a_probability_is_one_whatever_was_sent(
     chat: ScriptedChat, logprob: str
 ) -> None:
-    event = chunk({"content": "a"}, "stop", {"content": [{"token": "a", "logprob": 7}]})
-    body = f"data: {json.dumps(event)}\n\n".replace("7", logprob)
+    sent = chunk({"content": "a"}, "stop", {"content": [{"token": "a", "logprob": 7}]})
+    body = event(sent).decode().replace("7", logprob)
     ((token, read),) = ask(settings(chat.url, ["raw", body]))[0].tokens
 
     assert token == "a"
@@ -520,6 +522,22 @@ def test_a_server_that_is_not_there_does_not_answer() -> None:
         list(ChatServer(given, sleep=pauses).ask(question()))
 
     assert len(pauses) == ATTEMPTS - 1
+
+
+def test_a_machine_that_is_off_is_not_waited_for_twice() -> None:
+    pauses = Pauses()
+    with ExitStack() as stack:
+        # As one that is off: once its queue is full, nobody answers a connection.
+        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        given = RemoteSettings(url=f"http://127.0.0.1:{deaf.getsockname()[1]}/v1")
+        with pytest.raises(EngineError, match="does not answer: check that it runs"):
+            list(ChatServer(given, sleep=pauses).ask(question()))
+
+    assert pauses == []
 
 
 def test_a_name_that_nobody_has_is_not_asked_for_again() -> None:

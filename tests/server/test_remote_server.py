@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 import json
 from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 from model_server.build import Builder
@@ -85,3 +87,12 @@ async def test_without_a_fallback_the_stream_stays_open_and_says_what_was_missed
     (back,) = of_kind(rest, "transcript")
     assert back["intent"] == ANSWER["intent"]
     assert rest[-1] == {"type": "stopped", "reason": "ended"}
+
+
+def test_a_server_without_a_remote_engine_loads_no_client_for_it() -> None:
+    code = (
+        "import sys, model_server.__main__, model_server.build;"
+        "import model_server.engines.fallback, model_server.engines.embedded.speech;"
+        "sys.exit('openai' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
