@@ -165,7 +165,7 @@ def serve(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     # At debug level these write headers and frames: the token and what was said.
-    for name in ("uvicorn", "uvicorn.error", "websockets"):
+    for name in ("uvicorn", "uvicorn.error", "websockets", "python_multipart"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
     try:

@@ -47,6 +47,10 @@ class Meter:
             raise UnusableRequestError("There is no audio in the clip.")
         return self._answer(measure(pcm), schema, max_tokens)
 
+    def value(self, name: str, measured: Mapping[str, float]) -> object:
+        """What JSON says under a name of its schema."""
+        return measured[name]
+
     def _answer(
         self,
         measured: dict[str, float],
@@ -57,7 +61,7 @@ class Meter:
             text = " ".join(f"{name} {value:g}" for name, value in measured.items())
         else:
             wanted = schema.get("properties", measured)
-            text = json.dumps({name: measured[name] for name in wanted})
+            text = json.dumps({name: self.value(name, measured) for name in wanted})
         words = text.split(" ")
         try:
             for number, word in enumerate(words[:max_tokens]):
