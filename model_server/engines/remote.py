@@ -60,15 +60,14 @@ SPACELESS: Final = ("zh",)
 class RemoteEngine:
     """The engines of one address. Raises EngineError for settings that cannot work."""
 
-    def __init__(
-        self, settings: RemoteSettings, server: ChatServer | None = None
-    ) -> None:
+    def __init__(self, settings: RemoteSettings) -> None:
         """Ask nothing yet: the other machine may be started later."""
-        server = server or ChatServer(settings)
         # The server's own version is unknown; what it serves is what was asked for.
         info = EngineInfo(name="remote", version=settings.model)
-        self.recognizer = RemoteRecognizer(server, info, settings.parallel)
-        self.describer = RemoteDescriber(server, info, settings.parallel)
+        # A circuit for each: descriptions that take too long must not cost commands.
+        hearing, describing = ChatServer(settings), ChatServer(settings)
+        self.recognizer = RemoteRecognizer(hearing, info, settings.parallel)
+        self.describer = RemoteDescriber(describing, info, settings.parallel)
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class RemoteRecognizer:
             text, intent = read_intent(answer.text, home.vocabulary)
         except ValueError:
             raise EngineError(
-                f"{self._server.said} answered with something else than the JSON it "
+                f"{self._server.name} answered with something else than the JSON it "
                 "was asked for: take a server that follows JSON schemas."
             ) from None
         spoken = within(answer)
@@ -164,7 +163,7 @@ class RemoteRecognizer:
         pieces = list(self._server.ask(question))
         if any(piece.cut for piece in pieces):
             raise EngineError(
-                f"{self._server.said} found more words than anybody says in that "
+                f"{self._server.name} found more words than anybody says in that "
                 "time: nothing of it is believed."
             )
         return Piece(
@@ -194,9 +193,9 @@ class RemoteDescriber:
         """Stream the answer about a clip, (samples,), up to `max_seconds` long.
 
         With a schema it comes in one piece, because it is checked first. Returns CUT
-        where free text reached `max_tokens`. Raises UnusableRequestError for a clip that is too long, a schema with keywords that
-        `schemas` cannot check or an empty instruction, else EngineError. Closing the
-        iterator closes the connection.
+        where free text reached `max_tokens`. Raises UnusableRequestError for a clip
+        that is too long, a schema with keywords that `schemas` cannot check or an
+        empty instruction, else EngineError. Closing the iterator closes the connection.
         """
         if not instruction.strip():
             raise UnusableRequestError("The instruction is empty: say what to tell.")
@@ -220,7 +219,7 @@ class RemoteDescriber:
                 said = True
                 yield text
         if not said:
-            raise EngineError(f"{self._server.said} gave an empty answer: ask again.")
+            raise EngineError(f"{self._server.name} gave an empty answer: ask again.")
         return CUT if cut_short else None
 
     def _json(self, question: Question, schema: Mapping[str, Any]) -> str:
@@ -235,7 +234,7 @@ class RemoteDescriber:
             value = read_json("".join(piece.text for piece in pieces), schema)
         except ValueError:
             raise EngineError(
-                f"{self._server.said} did not follow the schema: take a server that "
+                f"{self._server.name} did not follow the schema: take a server that "
                 "does (vLLM from 0.14, llama.cpp's server)."
             ) from None
         return json.dumps(value, ensure_ascii=False)

@@ -37,10 +37,12 @@ class Address:
             raise _wrong("remote.url is no address") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise _wrong("remote.url is no http:// or https:// address")
+        if parts.query or parts.fragment:
+            raise _wrong("remote.url goes on after its path")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         place = host if port is None else f"{host}:{port}"
         return cls(
-            url=urlunsplit((parts.scheme, place, parts.path, parts.query, "")),
+            url=urlunsplit((parts.scheme, place, parts.path, "", "")),
             name=f"{parts.scheme}://{place}",
             authorization=_authorization(settings, parts.username, parts.password),
             tls=_tls(settings.ca_cert) if parts.scheme == "https" else None,

@@ -91,6 +91,9 @@ class Piece:
     cut: bool = False
 
 
+NOTHING: Final = Piece("")
+
+
 class ChatServer:
     """A server elsewhere. Each question has a connection of its own, from any thread.
 
@@ -110,7 +113,7 @@ class ChatServer:
         self._clock = clock
         self._sleep = sleep
         self._circuit = Circuit(FAILED_CALLS, REST_S, clock)
-        self.said = f"The remote engine at {self.address.name}"
+        self.name = f"The remote engine at {self.address.name}"
         # At debug level these write requests, headers and events.
         for name in ("openai", "httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -125,7 +128,7 @@ class ChatServer:
             trial = self._circuit.enter()
         except CircuitOpenError as error:
             raise EngineError(
-                f"{self.said} has failed {FAILED_CALLS} times and is left alone for "
+                f"{self.name} has failed {FAILED_CALLS} times and is left alone for "
                 f"another {error.seconds:.0f} s: check that it runs."
             ) from None
         failed = True
@@ -160,14 +163,14 @@ class ChatServer:
                     room -= len(piece.text)
                     if room < 0:
                         raise TooMuchError
-                    if piece.text or piece.cut:
+                    if piece != NOTHING:
                         yield piece
                     if choice.get("finish_reason") is not None:
                         return
         except FAILURES as error:
-            raise translate(error, self.said, self._settings) from None
+            raise translate(error, self.name, self._settings) from None
         raise EngineError(
-            f"{self.said} ended its answer in the middle: look at its log."
+            f"{self.name} ended its answer in the middle: look at its log."
         )
 
     @contextmanager

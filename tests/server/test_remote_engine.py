@@ -21,6 +21,7 @@ from model_server.engines.base import (
 )
 from model_server.engines.remote import MAX_SECONDS, RemoteEngine
 from model_server.engines.remote_answers import CONFIDENCE
+from model_server.engines.remote_chat import FAILED_CALLS
 from model_server.settings import RemoteSettings, Settings
 from tests.server.homes import lamp_home
 from tests.server.scripted_chat import ScriptedChat, unique
@@ -373,6 +374,17 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_sent(
         list(remote.describer.describe(**given))
 
     assert chat.seen(remote.recognizer.info.version) == []
+
+
+def test_descriptions_that_fail_do_not_cost_commands(chat: ScriptedChat) -> None:
+    remote = engine(chat, *[["end_early", []]] * FAILED_CALLS, ["answer", ["hello"]])
+    for _ in range(FAILED_CALLS):
+        with pytest.raises(EngineError):
+            list(remote.describer.describe(spoken(), "What?"))
+    with pytest.raises(EngineError, match="left alone"):
+        list(remote.describer.describe(spoken(), "What?"))
+
+    assert remote.recognizer.recognize(spoken(), "en").text == "hello"
 
 
 def test_a_server_is_built_with_one_remote_engine_and_the_embedded_one_beside_it(
