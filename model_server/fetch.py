@@ -192,12 +192,13 @@ def _download(
 
     # What the package itself resumes with; its hf_hub_download starts anew each time.
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
-    from huggingface_hub.utils import build_hf_headers, tqdm  # noqa: PLC0415
+    from huggingface_hub.utils import (  # noqa: PLC0415
+        build_hf_headers,
+        disable_progress_bars,
+    )
 
-    class Silent(tqdm):  # type: ignore[misc] - the package comes without types
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **(kwargs | {"disable": True}))
-
+    # Its own bars would write into ours.
+    disable_progress_bars("huggingface_hub.http_get")
     url = hf_hub_url(source.repo, file.path, revision=commit, endpoint=source.endpoint)
     part = path.with_name(f".{path.name}.{file.blob_id}.part")
     done = part.stat().st_size if part.is_file() else 0
@@ -213,7 +214,6 @@ def _download(
             resume_size=done,
             headers=build_hf_headers(token=False if source.endpoint else None),
             expected_size=file.size,
-            tqdm_class=Silent,
         )
     part.replace(path)
 

@@ -159,7 +159,7 @@ def test_inputs_in_an_order_of_their_own_find_their_groups(tmp_path: Path) -> No
     assert torch.allclose(ones, ones.round(), atol=1e-4)
     assert ones.round().min() >= -8
     assert ones.round().max() == 7
-    in_order = PackedLinear(nn.Linear(96, 64), tuple(scale.shape))
+    in_order = PackedLinear(nn.Linear(96, 64, bias=False), tuple(scale.shape))
     in_order.load_state_dict(
         {
             name: tensor
