@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 import json
 import logging
+from pathlib import Path
 import socket
 from typing import Any
 
@@ -24,6 +25,7 @@ from model_server.api import wyoming, wyoming_events
 from model_server.api.intake import StreamError
 from model_server.api.server import BindError
 from model_server.api.wyoming_talk import Talk
+from model_server.listen import wake
 from model_server.settings import Settings
 from tests.server.client import House, Serve
 from tests.server.test_api_limits import Slow
@@ -509,3 +511,21 @@ async def test_any_bytes_are_events_or_refused(data: bytes) -> None:
     for refusal in refusals:
         assert refusal.code == "bad_message"
         assert refusal.message.endswith(".")
+
+
+def test_the_documented_limits_are_the_ones_that_hold() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "wyoming.md").read_text("utf-8")
+    settings = Settings()
+    rows = [
+        f"{settings.wyoming.max_connections}: `wyoming.max_connections`",
+        f"{settings.max_utterance_s:g} s: `--max-utterance-s`",
+        f"{settings.max_message_bytes >> 20} MiB: `--max-message-bytes`",
+        f"{settings.idle_s:g} s: `--idle-s`",
+        f"its data | {wyoming_events.MAX_HEADER_BYTES >> 10} KiB each",
+        f"from first to last byte | {wyoming_events.READ_S:g} s",
+        f"does not take | {wyoming_events.WRITE_S:g} s",
+    ]
+    assert [row for row in rows if row not in page] == []
+    assert wyoming_events.MAX_HEADER_BYTES == wyoming_events.MAX_DATA_BYTES
+    words = [word.phrase for word in wake.wake_words().values()]
+    assert [phrase for phrase in words if f"*{phrase}*" not in page] == []
