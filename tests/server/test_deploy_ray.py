@@ -38,10 +38,7 @@ from tests.server.test_api_stream import alarm
 from tests.server.voices import say, silence
 
 # Ray's own start takes most of it; against hanging for ever, not a measure.
-pytestmark = [
-    pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
-]
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = Path("model_server/deploy/ray.yaml")
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)

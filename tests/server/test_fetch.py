@@ -171,6 +171,20 @@ def test_a_file_that_was_tampered_with_is_removed(
     assert "fetched.json" not in left
 
 
+def test_a_file_of_another_size_than_announced_is_not_kept(
+    hub: Hub, bring: Callable[..., Path], tmp_path: Path
+) -> None:
+    for content in (b"short", hub.files["model.safetensors"] + b"more"):
+        hub.swapped["model.safetensors"] = content
+        with pytest.raises(EngineError, match="another number of bytes"):
+            bring()
+
+    hub.swapped.clear()
+    folder = bring()
+    weights = (folder / "model.safetensors").read_bytes()
+    assert weights == hub.files["model.safetensors"]
+
+
 def test_a_pinned_hash_must_be_the_one(hub: Hub, bring: Callable[..., Path]) -> None:
     right = hashlib.sha256(hub.files["config.json"]).hexdigest()
     folder = bring(**{"config.json": right})

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import SecretStr
 import pytest
 
-from model_server.engines.base import EngineError, UnusableRequestError
+from model_server.engines.base import CUT, EngineError, UnusableRequestError
 from model_server.engines.remote import RemoteEngine
 from model_server.settings import RemoteSettings
 from tests.server.homes import lamp_home
@@ -59,6 +59,20 @@ def test_a_command_comes_back_within_the_homes_vocabulary(door: Door) -> None:
     assert bool(said.text) == (said.rejected is None)
     if said.intent is not None:
         assert set(said.intent.slots.values()) <= {"Kitchen Light", "Kitchen"}
+
+
+def test_a_description_that_is_cut_there_is_known_to_be_cut_here(door: Door) -> None:
+    answer = remote(door).describer.describe(PCM, "What?", max_tokens=3)
+    pieces = []
+    try:
+        while True:
+            pieces.append(next(answer))
+    except StopIteration as end:
+        cut = end.value
+
+    # Random weights babble on.
+    assert "".join(pieces)
+    assert cut == CUT
 
 
 def test_a_schema_that_the_other_server_cannot_follow_is_refused_by_it(
