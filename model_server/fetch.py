@@ -146,8 +146,6 @@ def fetch(
         record = Fetched(name, source.repo, commit, files)
         record.write(folder)
     except OSError as error:
-        if error.errno is None:
-            raise EngineError(f"{source.repo} sent something else: {error}") from error
         raise EngineError(
             f"{error.filename or folder}: {error.strerror}; choose another --data-dir"
         ) from error
@@ -178,8 +176,7 @@ def _listed(source: Source) -> tuple[str, list[RepoFile]]:
 
     api = HfApi(endpoint=source.endpoint, token=False if source.endpoint else None)
     commit = api.model_info(source.repo, revision=source.revision).sha
-    if commit is None:
-        raise EngineError(f"{source.repo} tells no commit for {source.revision}")
+    assert commit is not None, "the hub tells the commit of every revision"
     tree = api.list_repo_tree(source.repo, revision=commit)
     return commit, [each for each in tree if isinstance(each, RepoFile)]
 
@@ -189,6 +186,7 @@ def _download(
 ) -> None:
     """Bring one file, going on where an earlier try ended."""
     from huggingface_hub import hf_hub_url  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
     # What the package itself resumes with; its hf_hub_download starts anew each time.
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
@@ -207,14 +205,20 @@ def _download(
         done = 0
     told = watch(file.path, file.size)
     told(done)
-    with part.open("ab", buffering=0) as raw, _Counting(raw, told) as counting:
-        http_get(
-            url,
-            counting,
-            resume_size=done,
-            headers=build_hf_headers(token=False if source.endpoint else None),
-            expected_size=file.size,
-        )
+    try:
+        with part.open("ab", buffering=0) as raw, _Counting(raw, told) as counting:
+            http_get(
+                url,
+                counting,
+                resume_size=done,
+                headers=build_hf_headers(token=False if source.endpoint else None),
+                expected_size=file.size,
+            )
+    except OSError as error:
+        if error.errno is None and not isinstance(error, HfHubHTTPError):
+            # Bytes of another size than announced are of another file.
+            part.unlink()
+        raise
     part.replace(path)
 
 
@@ -287,10 +291,15 @@ def _hub_errors(source: Source) -> Iterator[None]:
         raise EngineError(f"{source.repo} has no revision {source.revision}") from error
     except errors.RepositoryNotFoundError as error:
         raise EngineError(f"{hub} has no repository {source.repo}") from error
-    except errors.HFValidationError as error:
-        raise EngineError(f"{source.repo} is no repository's name") from error
     except errors.HTTPError as error:
         raise EngineError(
             f"{hub} cannot be reached or gave up ({type(error).__name__}): see that "
             "this machine is online and fetch again; what has come is kept"
+        ) from error
+    except OSError as error:
+        # With a number it is of this machine's disk.
+        if error.errno is not None:
+            raise
+        raise EngineError(
+            f"{hub} sent another number of bytes than it had announced: fetch again"
         ) from error

@@ -178,6 +178,7 @@ def test_a_file_of_another_size_than_announced_is_not_kept(
         hub.swapped["model.safetensors"] = content
         with pytest.raises(EngineError, match="another number of bytes"):
             bring()
+        assert not list((tmp_path / "data/models/ced-tiny").glob(".*.part"))
 
     hub.swapped.clear()
     folder = bring()
