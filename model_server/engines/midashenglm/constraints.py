@@ -73,7 +73,8 @@ class Grammars:
         try:
             grammar = LLMatcher.grammar_from_json_schema(text, overrides=_STYLE)
         except ValueError:
-            raise UnusableRequestError("The schema is no JSON schema.") from None
+            # JSON that Python writes and others do not read: half a character.
+            raise UnusableRequestError("The schema is no JSON.") from None
         matcher = LLMatcher(self.tokens, grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
             reason = matcher.get_error().split("\n", 1)[0][:200]

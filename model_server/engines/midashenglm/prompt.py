@@ -55,7 +55,9 @@ class Prompts:
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text; nothing in it is a special token."""
-        return list(self._plain.encode(text, add_special_tokens=False).ids)
+        # JSON can hold half a character, which nothing can encode.
+        whole = text.encode("utf-8", "replace").decode()
+        return list(self._plain.encode(whole, add_special_tokens=False).ids)
 
     def instruction(self, text: str) -> Prompt:
         """A user's turn of a clip and a text, and the beginning of the answer."""

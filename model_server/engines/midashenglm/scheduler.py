@@ -29,7 +29,7 @@ SPARE: Final[Mapping[Lane, int]] = {
     "ahead": 0,
     "descriptions": 2,
 }
-"""Rows that a lane leaves to more urgent ones."""
+"""Rows that a lane and less urgent ones cannot take: they are for the more urgent."""
 
 LATER: Final = object()
 """What `perform` answers where a need has to wait for another one's answer."""
@@ -143,7 +143,9 @@ class Scheduler:
         `max_waiting` more may wait in each lane.
         """
         self._model = model
-        self._free = list(range(rows + max(SPARE.values())))
+        self._rows = rows + max(SPARE.values())
+        self._free = list(range(self._rows))
+        self._holders: dict[int, Lane] = {}
         self._max_waiting = max_waiting
         self._lanes = {lane: _Lane() for lane in LANES}
         self._active: list[_Job] = []
@@ -243,14 +245,25 @@ class Scheduler:
                 waiting.popleft()
                 continue
             if lane != "ahead":
-                if len(self._free) <= SPARE[lane]:
+                if not self._free or self._taken(lane) >= self._rows - SPARE[lane]:
                     return
                 waiting[0].row = self._free.pop(0)
+                self._holders[waiting[0].row] = lane
             yield waiting.popleft()
 
+    def _taken(self, lane: Lane) -> int:
+        """Rows that a lane and less urgent ones hold."""
+        rank = LANES.index(lane)
+        return sum(LANES.index(held) >= rank for held in self._holders.values())
+
     def _round(self) -> None:
-        """Serve the most urgent need, with all of its kind."""
-        kind = type(self._active[0].need)
+        """Serve the most urgent need, with all of its kind.
+
+        In one lane that is the newest call's: once it has begun it shares every step
+        with the older ones, instead of waiting for their ends.
+        """
+        lane = self._active[0].lane
+        kind = type([job for job in self._active if job.lane == lane][-1].need)
         jobs = [job for job in self._active if type(job.need) is kind]
         for job, answer in zip(jobs, self._perform(jobs), strict=True):
             if isinstance(answer, Exception):
@@ -298,5 +311,6 @@ class Scheduler:
             job.work.close()
         if job.row is not None:
             self._model.release(job.row)
+            del self._holders[job.row]
             # Low rows first: a step on a GPU computes all up to the highest.
             self._free = sorted([*self._free, job.row])
