@@ -10,7 +10,6 @@ from typing import Final
 
 from .base import (
     EngineError,
-    EngineInfo,
     Pcm,
     Recognition,
     SpeechRecognizer,
@@ -35,15 +34,11 @@ class FallbackRecognizer:
         """As many calls at a time as the second engine takes."""
         self._lock = threading.Lock()
         self._away = False
+        self.info = primary.info
         self.parallel = primary.parallel
         self.languages = tuple(
             dict.fromkeys((*primary.languages, *secondary.languages))
         )
-
-    @property
-    def info(self) -> EngineInfo:
-        """The engine that answers unless a result names another."""
-        return self._primary.info
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         """Tell both engines, as far as they speak the language.
