@@ -40,7 +40,8 @@ from model_server.audio.decode import DecodeError, open_audio, read_audio
 from model_server.build import Builder, build_engines
 from model_server.catalogue import load_catalogue
 from model_server.engines.base import EngineError
-from model_server.fetch import Source, fetch, folder_of, known_models, verify
+from model_server.fetch import fetch, folder_of, known_models, verify
+from model_server.fetched import Source
 from model_server.listen import listener
 from model_server.settings import Settings, SettingsError, load_settings
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from model_server.engines.base import Engines
+from model_server.engines.base import EngineError, Engines
 
 if TYPE_CHECKING:
     from model_server.engines.base import (
@@ -53,7 +55,8 @@ class Builder:
             case "midashenglm":
                 return self._midasheng.classifier
             case "ced":
-                from model_server.engines.ced import CedClassifier
+                with _extra("models"):
+                    from model_server.engines.ced import CedClassifier
 
                 return CedClassifier(self._settings.ced, self._settings.data_dir)
             case "embedded":
@@ -78,7 +81,8 @@ class Builder:
 
     @cached_property
     def _midasheng(self) -> MiDasheng:
-        from model_server.engines.midashenglm.engine import MiDasheng
+        with _extra("models"):
+            from model_server.engines.midashenglm.engine import MiDasheng
 
         return MiDasheng(self._settings.midashenglm, self._settings.data_dir)
 
@@ -87,3 +91,15 @@ class Builder:
         from model_server.engines.remote import RemoteEngine
 
         return RemoteEngine(self._settings.remote)
+
+
+@contextmanager
+def _extra(extra: str) -> Iterator[None]:
+    """Say which packages to install where an import finds that one is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            f"This engine takes the package {error.name}: install Earshot with its "
+            f"extra, `pip install earshot[{extra}]`"
+        ) from error

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 import hashlib
 from importlib import resources
 from importlib.util import find_spec
-import io
 from pathlib import Path
 import shutil
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 import yaml
@@ -23,6 +20,7 @@ from model_server.fetched import (
     Fetched,
     FetchedFile,
     Progress,
+    Source,
     changed_files,
     hash_of,
     read_record,
@@ -60,15 +58,6 @@ class KnownModel(BaseModel):
     licence: str
     about: str
     sha256: dict[str, Sha256] = {}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where to fetch from. `endpoint` is a mirror of the hub, which gets no token."""
-
-    repo: str
-    revision: str
-    endpoint: str | None = None
 
 
 def known_models() -> dict[str, KnownModel]:
@@ -121,9 +110,11 @@ def fetch(
             "Fetching takes the package huggingface_hub: install Earshot with its "
             "extra, `pip install earshot[models]`"
         )
-    with _hub_errors(source):
-        commit, remote = _listed(source)
-    wanted = [file for file in remote if any(fnmatch(file.path, p) for p in FILES)]
+    from model_server import hub  # noqa: PLC0415 - it takes the package
+
+    with hub.spoken_errors(source):
+        commit, remote = hub.listed(source)
+    wanted = [file for file in remote if _is_data(file.path)]
     names = [file.path for file in wanted]
     if not any(file.endswith(".safetensors") for file in names):
         raise EngineError(f"{source.repo} has no weights in safetensors: take another")
@@ -140,8 +131,10 @@ def fetch(
         for file in wanted:
             path = folder / file.path
             if not (path.is_file() and path.stat().st_size == file.size):
-                with _hub_errors(source):
-                    _download(file, commit, source, path, watch)
+                with hub.spoken_errors(source):
+                    hub.download(
+                        file, commit, source, path, watch(file.path, file.size)
+                    )
             files[file.path] = _verified(file, path, pinned.get(file.path), watch)
         record = Fetched(name, source.repo, commit, files)
         record.write(folder)
@@ -150,6 +143,12 @@ def fetch(
             f"{error.filename or folder}: {error.strerror}; choose another --data-dir"
         ) from error
     return record
+
+
+def _is_data(path: str) -> bool:
+    """Whether a file is one to take: data, at the top of the repository."""
+    beside = not any(mark in path for mark in "/\\:")
+    return beside and any(fnmatch(path, pattern) for pattern in FILES)
 
 
 def verify(folder: Path, watch: Watch) -> Fetched:
@@ -166,73 +165,6 @@ def verify(folder: Path, watch: Watch) -> Fetched:
             f"`python -m model_server fetch {record.name}`"
         )
     return record
-
-
-def _listed(source: Source) -> tuple[str, list[RepoFile]]:
-    """The commit that a revision stands for, and the files at the top of it."""
-    # The package is of the extra `models`, and heavy.
-    from huggingface_hub import HfApi  # noqa: PLC0415
-    from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
-
-    api = HfApi(endpoint=source.endpoint, token=False if source.endpoint else None)
-    commit = api.model_info(source.repo, revision=source.revision).sha
-    assert commit is not None, "the hub tells the commit of every revision"
-    tree = api.list_repo_tree(source.repo, revision=commit)
-    return commit, [each for each in tree if isinstance(each, RepoFile)]
-
-
-def _download(
-    file: RepoFile, commit: str, source: Source, path: Path, watch: Watch
-) -> None:
-    """Bring one file, going on where an earlier try ended."""
-    from huggingface_hub import hf_hub_url  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-
-    # What the package itself resumes with; its hf_hub_download starts anew each time.
-    from huggingface_hub.file_download import http_get  # noqa: PLC0415
-    from huggingface_hub.utils import (  # noqa: PLC0415
-        build_hf_headers,
-        disable_progress_bars,
-    )
-
-    # Its own bars would write into ours.
-    disable_progress_bars("huggingface_hub.http_get")
-    url = hf_hub_url(source.repo, file.path, revision=commit, endpoint=source.endpoint)
-    part = path.with_name(f".{path.name}.{file.blob_id}.part")
-    done = part.stat().st_size if part.is_file() else 0
-    if done > file.size:
-        part.unlink()
-        done = 0
-    told = watch(file.path, file.size)
-    told(done)
-    try:
-        with part.open("ab", buffering=0) as raw, _Counting(raw, told) as counting:
-            http_get(
-                url,
-                counting,
-                resume_size=done,
-                headers=build_hf_headers(token=False if source.endpoint else None),
-                expected_size=file.size,
-            )
-    except OSError as error:
-        if error.errno is None and not isinstance(error, HfHubHTTPError):
-            # Bytes of another size than announced are of another file.
-            part.unlink()
-        raise
-    part.replace(path)
-
-
-class _Counting(io.BufferedWriter):
-    """A file that tells how many bytes were written to it."""
-
-    def __init__(self, raw: io.RawIOBase, told: Progress) -> None:
-        super().__init__(raw)
-        self._told = told
-
-    def write(self, data: Any, /) -> int:
-        written = super().write(data)
-        self._told(written)
-        return written
 
 
 def _verified(
@@ -272,34 +204,3 @@ def _see_space(folder: Path, wanted: list[RepoFile]) -> None:
             f"{folder} has room for {free / 1e9:.1f} GB, and {missing / 1e9:.1f} GB "
             "are to come: make room, or choose another --data-dir"
         )
-
-
-@contextmanager
-def _hub_errors(source: Source) -> Iterator[None]:
-    """What goes wrong between here and the hub, in sentences."""
-    from huggingface_hub import errors  # noqa: PLC0415
-
-    hub = source.endpoint or "the hub"
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise EngineError(
-            f"{source.repo} asks for consent: give it on its page, then log in with "
-            "`hf auth login` and fetch again"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise EngineError(f"{source.repo} has no revision {source.revision}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise EngineError(f"{hub} has no repository {source.repo}") from error
-    except errors.HTTPError as error:
-        raise EngineError(
-            f"{hub} cannot be reached or gave up ({type(error).__name__}): see that "
-            "this machine is online and fetch again; what has come is kept"
-        ) from error
-    except OSError as error:
-        # With a number it is of this machine's disk.
-        if error.errno is not None:
-            raise
-        raise EngineError(
-            f"{hub} sent another number of bytes than it had announced: fetch again"
-        ) from error

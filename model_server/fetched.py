@@ -19,6 +19,15 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where to fetch from. `endpoint` is a mirror of the hub, which gets no token."""
+
+    repo: str
+    revision: str
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True)
 class FetchedFile:
     """A file as it arrived. `published` is the hash that the hub gave, if it gave one."""
 

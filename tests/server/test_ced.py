@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from pathlib import Path
+import sys
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,19 @@ def test_a_server_takes_it_by_its_settings_and_watches_with_it(tmp_path: Path) -
     assert {change.label for change in changes} <= set(engine.labels)
     assert changes
     assert all(change.engine == engine.info for change in changes)
+
+
+def test_without_its_packages_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "model_server.engines.ced")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    settings = load_settings(data_dir=tmp_path, sounds="ced", speech="midashenglm")
+
+    with pytest.raises(
+        EngineError, match=r"package torch: .*install earshot\[models\]"
+    ):
+        Builder(settings).classifier()
 
 
 def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

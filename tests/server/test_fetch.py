@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from model_server import fetch as fetching
 from model_server.__main__ import app
 from model_server.engines.base import EngineError
-from model_server.fetch import Source, fetch, known_models, locate, verify
-from model_server.fetched import check_sizes, read_record, version
+from model_server.fetch import fetch, known_models, locate, verify
+from model_server.fetched import Source, check_sizes, read_record, version
 from tests.server.checkpoints import write_ced
 from tests.server.hub import COMMIT, Hub, serving
 
@@ -37,6 +37,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         "modeling_ced.py": b"import os",
         "pytorch_model.bin": b"pickle",
         "README.md": b"# CED",
+        "../outside.safetensors": b"never",
+        "C:\\outside.safetensors": b"never",
     }
     with serving(Hub(REPO, files)) as started:
         yield started
@@ -64,6 +66,7 @@ def test_only_data_comes_and_what_came_is_written_down(
         "model.safetensors",
         "fetched.json",
     }
+    assert {name for name, _ in hub.requests} == {"config.json", "model.safetensors"}
     weights = hub.files["model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == weights
     told = json.loads((folder / "fetched.json").read_text())
