@@ -22,6 +22,8 @@ from model_server.listen.endpoint import (
 SETTINGS: Final = EndpointSettings(min_speech_s=0.1, max_utterance_s=math.inf)
 """As for one utterance that a client has cut: a single short word counts."""
 
+MARGIN: Final = round(SETTINGS.post_s * SAMPLE_RATE)
+
 SHORTER_PAUSES: Final = (0.3, 0.15, 0.064)
 """Seconds. Where somebody speaks for long without a pause, shorter ones must do."""
 
@@ -41,20 +43,31 @@ def utterances(
     """
     endpointer = Endpointer(vad(), SETTINGS)
     longest = round(max_utterance_s * SAMPLE_RATE)
-    samples = 0
+    samples = heard = 0
 
-    def cut(events: list[EndpointEvent]) -> list[Utterance]:
-        return [
-            piece
-            for event in events
-            if isinstance(event, Utterance)
-            for piece in _cut(event, samples, longest, vad, SHORTER_PAUSES)
-        ]
+    def cut(events: list[EndpointEvent]) -> Iterator[Utterance]:
+        nonlocal heard
+        for event in events:
+            if isinstance(event, Utterance):
+                first = _first(event, samples)
+                # A margin may reach a little into what was said before.
+                pcm = event.pcm[max(0, heard - first) :]
+                heard = event.end
+                whole = replace(event, pcm=pcm)
+                yield from _cut(whole, samples, longest, vad, SHORTER_PAUSES)
 
     for step in _steps(blocks):
         samples += step.size
-        yield cut(endpointer.push(step))
-    yield cut(endpointer.finish())
+        yield list(cut(endpointer.push(step)))
+    yield list(cut(endpointer.finish()))
+
+
+def _first(utterance: Utterance, samples: int) -> int:
+    """The sample with which an utterance's audio begins.
+
+    `samples` is how many had been read when it ended: its margin ends there.
+    """
+    return min(utterance.end + MARGIN, samples) - utterance.pcm.size
 
 
 def _steps(blocks: Iterable[Pcm]) -> Iterator[Pcm]:
@@ -78,16 +91,12 @@ def _cut(
     vad: Callable[[], VoiceActivity],
     pauses: tuple[float, ...],
 ) -> Iterator[Utterance]:
-    """An utterance in pieces of at most `longest` samples of speech.
-
-    `samples` is how many had been read when it ended: its margin ends there.
-    """
+    """An utterance in pieces of at most `longest` samples of speech."""
     if utterance.end - utterance.start <= longest:
         yield utterance
         return
-    margin = round(SETTINGS.post_s * SAMPLE_RATE)
     pcm = utterance.pcm
-    first = min(utterance.end + margin, samples) - pcm.size
+    first = _first(utterance, samples)
     if not pauses:
         for start in range(utterance.start, utterance.end, longest):
             end = min(start + longest, utterance.end)
@@ -106,8 +115,8 @@ def _cut(
     between = [(end + start) // 2 for (_, end), (start, _) in pairwise(groups)]
     edges = [first, *between, first + pcm.size]
     for (start, end), (before, after) in zip(groups, pairwise(edges), strict=True):
-        left = max(start - margin, before) - first
-        right = min(end + margin, after) - first
+        left = max(start - MARGIN, before) - first
+        right = min(end + MARGIN, after) - first
         piece = Utterance(start, end, pcm[left:right])
         yield from _cut(piece, first + right, longest, vad, pauses[1:])
 

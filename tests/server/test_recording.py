@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 import numpy as np
 import pytest
 
@@ -99,6 +99,9 @@ pauses = st.sampled_from([0.05, 0.1, 0.2, 0.4, 0.7, 2.0])
     st.lists(st.tuples(st.sampled_from([0.3, 1.0, 4.0, 9.0]), pauses), max_size=6),
     st.sampled_from([2000, 16_000, 500_000]),
 )
+@settings(max_examples=40)
+@example([(0.3, 0.05), (0.3, 0.7), (1.0, 0.7), (0.3, 0.05)], 2000)
+@example([(0.3, 0.7), (0.3, 0.05), (0.3, 0.05), (0.3, 0.05), (4.0, 0.05)], 2000)
 def test_no_piece_is_too_long_and_no_voice_is_lost(
     parts: list[tuple[float, float]], block: int
 ) -> None:
