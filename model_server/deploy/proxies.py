@@ -113,7 +113,7 @@ class Caller:
         if isinstance(error, TimeoutError) or time.monotonic() + PAUSE_S >= end:
             raise EngineError(
                 f"No model replica answered within {self._deadline_s:g} s: "
-                "`serve status` tells which are alive."
+                "the log of `serve run` tells what became of them."
             ) from error
         self._retried(method)
         self._pause(PAUSE_S)

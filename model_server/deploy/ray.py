@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 SERVES_OTHERWISE: Final = {"host", "port", "tls_cert", "tls_key", "zeroconf", "wyoming"}
 """Settings of the process that listens, which is Ray Serve's proxy here."""
+
+USAGE_STATS: Final = "RAY_USAGE_STATS_ENABLED"
 
 MAX_BATCH: Final = 16
 BATCH_WAIT_S: Final = 0.005
@@ -223,8 +226,14 @@ def app(args: dict[str, Any]) -> serve.Application:
     """Build the application from settings, named as in a TOML file.
 
     How many replicas there are and on what is Ray Serve's own configuration, as in
-    ray.yaml. Raises SettingsError for a setting that does not belong here.
+    ray.yaml. Raises SettingsError for a setting that does not belong here, and where
+    Ray would report to its maker.
     """
+    if os.environ.get(USAGE_STATS) != "0":
+        raise SettingsError(
+            f"Ray reports how it is used unless it is started with {USAGE_STATS}=0 "
+            "in its environment: start it again with it, on every machine."
+        )
     if wrong := sorted(SERVES_OTHERWISE & set(args)):
         raise SettingsError(
             f"Setting {wrong[0]}: on Ray set it under http_options, or leave it out."

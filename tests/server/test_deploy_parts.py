@@ -202,7 +202,7 @@ def test_a_call_that_finds_no_replica_in_time_says_what_to_do(
     elsewhere: asyncio.AbstractEventLoop,
 ) -> None:
     models = Replicas(elsewhere, [], faults=[ReplicaLostError()] * 2)
-    with pytest.raises(EngineError, match="within 0 s: `serve status`"):
+    with pytest.raises(EngineError, match="within 0 s: the log of `serve run`"):
         Caller(models, nothing, deadline_s=0).ask("facts")
 
 

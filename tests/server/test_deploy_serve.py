@@ -22,6 +22,12 @@ from tests.server.voices import say, silence
 DEPLOY = Path("model_server/deploy")
 
 
+@pytest.fixture(autouse=True)
+def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that the guide starts Ray in."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+
 def read_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
@@ -45,6 +51,17 @@ def test_rays_configuration_names_the_deployments_that_there_are(
         on_ray.LEDGER.name,
     }
     on_ray.app(application["args"] | {"data_dir": str(tmp_path)})
+
+
+@pytest.mark.parametrize("setting", [None, "1"])
+def test_nothing_is_served_by_a_ray_that_reports_how_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    monkeypatch.delenv(on_ray.USAGE_STATS)
+    if setting is not None:
+        monkeypatch.setenv(on_ray.USAGE_STATS, setting)
+    with pytest.raises(SettingsError, match="RAY_USAGE_STATS_ENABLED=0"):
+        on_ray.app({})
 
 
 def test_settings_of_the_process_that_listens_are_rays_own() -> None:
