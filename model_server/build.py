@@ -100,6 +100,5 @@ def _extra(extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise EngineError(
-            f"This engine takes the package {error.name}: install Earshot with its "
-            f"extra, `pip install earshot[{extra}]`"
+            f"This engine takes the package {error.name}: run `scripts/setup --{extra}`"
         ) from error

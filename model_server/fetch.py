@@ -107,8 +107,7 @@ def fetch(
     """
     if find_spec("huggingface_hub") is None:
         raise EngineError(
-            "Fetching takes the package huggingface_hub: install Earshot with its "
-            "extra, `pip install earshot[models]`"
+            "Fetching takes the package huggingface_hub: run `scripts/setup --models`"
         )
     from model_server import hub  # noqa: PLC0415 - it takes the package
 

@@ -210,7 +210,7 @@ def test_without_its_packages_it_says_what_to_install(
     settings = load_settings(data_dir=tmp_path, sounds="ced", speech="midashenglm")
 
     with pytest.raises(
-        EngineError, match=r"package torch: .*install earshot\[models\]"
+        EngineError, match=r"package torch: run `scripts/setup --models`"
     ):
         Builder(settings).classifier()
 

@@ -295,7 +295,7 @@ def test_without_its_package_fetching_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "find_spec", lambda _: None)
-    with pytest.raises(EngineError, match=r"install earshot\[models\]"):
+    with pytest.raises(EngineError, match=r"run `scripts/setup --models`"):
         fetch("ced-tiny", Source(REPO, "main"), tmp_path, {}, quiet)
 
 
