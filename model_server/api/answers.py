@@ -19,10 +19,13 @@ from model_server.api.refusals import RefusedError
 from model_server.api.service import Service
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.decode import decode_audio
-from model_server.engines.base import CUT, AudioDescriber
+from model_server.engines.base import CUT, AudioDescriber, EngineError
 
 THE_FILE: Final = "The file"
 """What an upload is called in errors: its own name is the client's business."""
+
+
+STOPPING: Final = "The server is being stopped: ask again when it is back."
 
 
 @dataclass(frozen=True)
@@ -74,19 +77,28 @@ class Answer:
         self._said: asyncio.Queue[str | None] = asyncio.Queue()
         self._left = threading.Event()
 
+    def stop(self) -> None:
+        """End it because the server stops."""
+        self._said.put_nowait(None)
+
     async def pieces(self) -> AsyncGenerator[str]:
         """The text as it comes. Closing it frees what the engine holds for it.
 
         Raises EngineError and EngineFailedError.
         """
+        service = self._service
         loop = asyncio.get_running_loop()
-        asking = asyncio.create_task(self._service.work("describe", self._ask, loop))
+        asking = asyncio.create_task(service.work("describe", self._ask, loop))
         asking.add_done_callback(self._over)
+        service.answers.add(self)
         try:
             while (piece := await self._said.get()) is not None:
                 yield piece
+            if not asking.done():
+                raise EngineError(STOPPING)
             self.cut = await asking
         finally:
+            service.answers.discard(self)
             self._left.set()
             # One that still waits for a thread never begins.
             asking.cancel()

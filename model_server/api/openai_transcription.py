@@ -9,7 +9,7 @@ import math
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 import zlib
 
-from model_server.api.answers import THE_FILE, event
+from model_server.api.answers import STOPPING, THE_FILE, event
 from model_server.api.refusals import (
     EngineFailedError,
     RefusedError,
@@ -260,7 +260,9 @@ async def segments(
             found, samples = heard
             transcript.seconds = samples / SAMPLE_RATE
             for utterance in found:
-                async with service.dictation:
+                if service.stopping:
+                    raise EngineError(STOPPING)
+                async with service.file_speech:
                     said = await service.work(
                         "speech", recognizer.recognize, utterance.pcm, asked.language
                     )

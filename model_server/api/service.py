@@ -43,6 +43,7 @@ from model_server.settings import Settings
 from model_server.store import installation_id
 
 if TYPE_CHECKING:
+    from model_server.api.answers import Answer
     from model_server.api.session import Session
 
 FAREWELL_S = 5.0
@@ -97,6 +98,7 @@ class Service:
         }
         """The labels that this server can report; alarms need no classifier."""
         self.sessions: set[Session] = set()
+        self.answers: set[Answer] = set()
         self.stopping = False
         self.began = int(self.clock.now().timestamp())
         self._id = installation_id(settings.data_dir)
@@ -107,7 +109,7 @@ class Service:
         self.requests = Admission(settings.max_requests)
         """Who may send a file and wait for what is said about it."""
         speakers = self.recognizer.parallel if self.recognizer else 1
-        self.dictation = asyncio.Semaphore(max(1, speakers // 2))
+        self.file_speech = asyncio.Semaphore(max(1, speakers // 2))
         """Threads of the speech engine that files may take; microphones have the rest."""
         threads: dict[Work, int] = {
             "listen": 1,
@@ -259,6 +261,8 @@ class Service:
     async def stop_streams(self) -> None:
         """Tell every stream that the server stops, and wait until it has heard it."""
         self.stopping = True
+        for answer in self.answers:
+            answer.stop()
         ending = [session.stop() for session in self.sessions]
         if ending:
             await asyncio.wait(ending, timeout=FAREWELL_S)

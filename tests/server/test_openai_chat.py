@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
 import json
 from typing import Any
 
@@ -583,6 +584,35 @@ async def test_a_client_that_leaves_before_an_answer_frees_it(
     async with client(house) as api:
         await ask(api)
     assert len(meter.asked) == 2
+
+
+async def test_a_server_that_stops_says_so_within_an_answer(
+    serve: Serve, meter: Meter
+) -> None:
+    meter.go.clear()
+    engines: dict[str, Any] = {"recognizer": None, "classifier": None}
+    body = {"messages": about(audio(tone(440)), ASK), "stream": True}
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(serve(**engines, describer=meter))
+        http = await stack.enter_async_context(house.http())
+        begun = http.stream("POST", "/v1/chat/completions", json=body)
+        lines = (await stack.enter_async_context(begun)).aiter_lines()
+        assert "seconds" in await anext(lines)
+        whole = asyncio.create_task(
+            http.post("/v1/chat/completions", json=body | {"stream": False})
+        )
+        while len(house.service.answers) < 2:
+            await asyncio.sleep(0.01)
+
+        house.server.should_exit = True
+        rest = [line async for line in lines if line]
+        refused = await whole
+        meter.go.set()
+
+    (last,) = [json.loads(line.removeprefix("data: ")) for line in rest]
+    assert "being stopped" in last["error"]["message"]
+    assert (refused.status_code, refused.json()) == (503, last)
+    assert "pitch" not in meter.said
 
 
 async def test_a_slow_reader_does_not_hold_the_engine(

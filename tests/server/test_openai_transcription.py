@@ -562,6 +562,24 @@ async def test_a_client_that_leaves_is_not_worked_for(serve: Serve) -> None:
     assert len(scribe.calls) == 1
 
 
+async def test_a_server_that_stops_ends_a_transcription(serve: Serve) -> None:
+    scribe = Scribe()
+    scribe.go.clear()
+    async with serve(recognizer=scribe) as house, client(house) as api:
+        upload = asyncio.create_task(
+            api.audio.transcriptions.create(file=sound_file(TWICE), model="whisper-1")
+        )
+        await asyncio.to_thread(scribe.begun.acquire)
+        house.server.should_exit = True
+        while not house.service.stopping:
+            await asyncio.sleep(0.01)
+        scribe.go.set()
+        with pytest.raises(openai.InternalServerError, match="being stopped"):
+            await upload
+
+    assert len(scribe.calls) == 1
+
+
 async def test_more_requests_than_places_hear_so_at_once(serve: Serve) -> None:
     scribe = Scribe()
     scribe.go.clear()
