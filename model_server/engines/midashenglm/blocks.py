@@ -18,9 +18,9 @@ import torch.nn.functional as F
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Attend: TypeAlias = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""Layer, query (batch, tokens, heads, dim), key and value (batch, tokens, key heads,
-dim) to what the query attends to, (batch, tokens, heads, dim)."""
+Attend: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
+"""Layer, query (batch, tokens, heads, dim) and, side by side, keys and values (batch,
+tokens, 2 * key heads, dim) to what the query attends to, as the query."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,24 @@ class _Joined:
         if self._weight is None:
             return torch.cat([linear(hidden) for linear in self._linears], -1)
         return F.linear(hidden, self._weight, self._bias)
+
+
+class _Added:
+    """A linear layer whose output is added to a sum, inside its matrix product."""
+
+    def __init__(self, linear: Any) -> None:
+        self._linear = linear
+        self._plain = _is_plain(linear) and linear.bias is None
+
+    def __call__(self, total: Tensor, hidden: Tensor) -> Tensor:
+        """Add to `total`, (…, hidden) and contiguous, which may be overwritten."""
+        if not self._plain:
+            added: Tensor = total + self._linear(hidden)
+            return added
+        weight: Tensor = self._linear.weight
+        flat = hidden.reshape(-1, weight.shape[1])
+        total.view(len(flat), -1).addmm_(flat, weight.T)
+        return total
 
 
 def _is_plain(linear: nn.Module) -> bool:
@@ -93,37 +111,31 @@ class _Block:
         self._qkv = _Joined((attention.q_proj, attention.k_proj, attention.v_proj))
         self._query_norm = getattr(attention, "q_norm", None)
         self._key_norm = getattr(attention, "k_norm", None)
-        self._output = attention.o_proj
+        self._output = _Added(attention.o_proj)
         self._mlp_norm = layer.post_attention_layernorm
         self._gate_up = _Joined((mlp.gate_proj, mlp.up_proj))
         self._activation = mlp.act_fn
-        self._down = mlp.down_proj
+        self._down = _Added(mlp.down_proj)
 
     def __call__(
         self, index: int, hidden: Tensor, cos: Tensor, sin: Tensor, attend: Attend
     ) -> Tensor:
-        """Transform (batch, tokens, hidden)."""
-        shape = self._shape
+        """Transform (batch, tokens, hidden); the input may be overwritten."""
+        heads, dim = self._shape.heads, self._shape.dim
+        turned = heads + self._shape.key_heads
         batch, tokens, _ = hidden.shape
-        turned = shape.heads + shape.key_heads
-        qkv = self._qkv(_norm(self._norm, hidden)).view(batch, tokens, -1, shape.dim)
-        query_key, value = qkv[..., :turned, :], qkv[..., turned:, :]
+        qkv = self._qkv(_norm(self._norm, hidden)).view(batch, tokens, -1, dim)
         if self._query_norm is not None and self._key_norm is not None:
-            query_key = torch.cat(
-                (
-                    _norm(self._query_norm, query_key[..., : shape.heads, :]),
-                    _norm(self._key_norm, query_key[..., shape.heads :, :]),
-                ),
-                -2,
-            )
-        half = query_key.roll(shape.dim // 2, -1)
-        query_key = torch.addcmul(query_key * cos, half, sin)
-        query, key = query_key[..., : shape.heads, :], query_key[..., shape.heads :, :]
-        attended = attend(index, query, key, value)
-        hidden = hidden + self._output(attended.reshape(batch, tokens, -1))
+            qkv[..., :heads, :] = _norm(self._query_norm, qkv[..., :heads, :])
+            qkv[..., heads:turned, :] = _norm(self._key_norm, qkv[..., heads:turned, :])
+        # In place: keys and values stay side by side, and are stored at once.
+        query_key = qkv[..., :turned, :]
+        half = query_key.roll(dim // 2, -1)
+        query_key.mul_(cos).addcmul_(half, sin)
+        attended = attend(index, qkv[..., :heads, :], qkv[..., heads:, :])
+        hidden = self._output(hidden, attended.reshape(batch, tokens, -1))
         gate, up = self._gate_up(_norm(self._mlp_norm, hidden)).chunk(2, -1)
-        mixed: Tensor = self._down(self._activation(gate) * up)
-        return hidden + mixed
+        return self._down(hidden, self._activation(gate) * up)
 
 
 def _norm(norm: Any, hidden: Tensor) -> Tensor:
@@ -184,6 +196,7 @@ class Blocks:
         """
         cos = self._cos[positions][:, :, None]
         sin = self._sin[positions][:, :, None]
+        hidden = hidden.clone(memory_format=torch.contiguous_format)
         for index, block in enumerate(self._blocks):
             hidden = block(index, hidden, cos, sin, attend)
         return hidden
@@ -198,32 +211,29 @@ class Blocks:
         return scores
 
 
-def attend_fresh(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention of tokens over themselves, without a mask.
-
-    Query (batch, tokens, heads, dim), key and value (batch, tokens, key heads, dim)
-    to (batch, tokens, heads, dim).
-    """
+def attend_fresh(query: Tensor, key_value: Tensor) -> Tensor:
+    """Causal attention of tokens over themselves, without a mask; as an `Attend`."""
+    key, value = key_value.transpose(1, 2).chunk(2, 1)
     return F.scaled_dot_product_attention(
         query.transpose(1, 2),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
+        key,
+        value,
         is_causal=True,
-        enable_gqa=query.shape[2] != key.shape[2],
+        enable_gqa=query.shape[2] != key.shape[1],
     ).transpose(1, 2)
 
 
-def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+def attend_masked(query: Tensor, key_value: Tensor, mask: Tensor) -> Tensor:
     """Attend to where the mask is 0; it is added, (batch, 1, tokens, keys).
 
-    Shapes as `attend_fresh`'s, with any number of keys. One query token at a time is
-    turned so that the heads which share a key become its tokens: then no key is
-    copied, and kernels which know masks but not shared heads can be taken.
+    As an `Attend`, with any number of keys. One query token at a time is turned so
+    that the heads which share a key become its tokens: then no key is copied, and
+    kernels which know masks but not shared heads can be taken.
     """
     batch, tokens, heads, dim = query.shape
-    key_heads = key.shape[2]
+    keys, values = key_value.transpose(1, 2).chunk(2, 1)
+    key_heads = keys.shape[1]
     share = heads // key_heads
-    keys, values = key.transpose(1, 2), value.transpose(1, 2)
     if tokens == 1:
         return F.scaled_dot_product_attention(
             query.reshape(batch, key_heads, share, dim),

@@ -53,7 +53,7 @@ class RowFullError(EngineError):
 
 
 def bucket(count: int, limit: int, block: int) -> int:
-    """Round up so that few sizes occur: steps of at most a quarter, multiples of block.
+    """Round up so that few sizes occur: to a multiple of block, or by up to a quarter.
 
     Never above `limit`, which itself is always a size.
     """
@@ -99,10 +99,10 @@ class Decoder:
         shape = self._blocks.shape
         self.device, self.dtype = self._blocks.device, self._blocks.dtype
         self._static = self.device.type == "cuda" if static is None else static
-        # Keys and values. The last position of each row takes what is to be written
+        # Keys and, beside them, values. The last position of each row takes what is to be written
         # nowhere (padding): it is past `length`, so nothing ever sees it.
         self._cache = torch.zeros(
-            (shape.layers, 2, rows, self._capacity, shape.key_heads, shape.dim),
+            (shape.layers, rows, self._capacity, 2 * shape.key_heads, shape.dim),
             dtype=self.dtype,
             device=self.device,
         )
@@ -215,15 +215,12 @@ class Decoder:
             places = (rows[:, None] * self._capacity + positions).flatten()
             mask = self._append_mask(positions, past) if past else None
 
-            def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
+                self._write(layer, places, key_value)
                 if mask is None:
-                    attended = attend_fresh(query, key, value)
-                else:
-                    attended = self._attend_past(
-                        layer, rows, past, query, key, value, mask
-                    )
-                self._write(layer, places, key, value)
-                return attended
+                    return attend_fresh(query, key_value)
+                seen = self._cache[layer, :, :past].index_select(0, rows)
+                return attend_masked(query, torch.cat((seen, key_value), 1), mask)
 
             hidden = self._blocks(hidden, positions.clamp_max(self.length - 1), attend)
             states = self._blocks.finish(hidden[self._ascending[: len(rows)], last])
@@ -246,26 +243,9 @@ class Decoder:
         )
         return additive(keep[:, None], self.dtype)
 
-    def _attend_past(
-        self,
-        layer: int,
-        rows: Tensor,
-        past: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Attend to the first `past` places of rows, (rows,), and to the new tokens."""
-        keys, values = self._cache[layer, :, :, :past].index_select(1, rows)
-        return attend_masked(
-            query, torch.cat((keys, key), 1), torch.cat((values, value), 1), mask
-        )
-
-    def _write(self, layer: int, places: Tensor, key: Tensor, value: Tensor) -> None:
-        """Put keys and values (rows, tokens, key heads, dim) where places say."""
-        for cache, new in zip(self._cache[layer], (key, value), strict=True):
-            cache.flatten(0, 1).index_copy_(0, places, new.flatten(0, 1))
+    def _write(self, layer: int, places: Tensor, key_value: Tensor) -> None:
+        """Put keys and values of (rows, tokens) where places, (rows * tokens,), say."""
+        self._cache[layer].flatten(0, 1).index_copy_(0, places, key_value.flatten(0, 1))
 
     @torch.inference_mode()
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
@@ -324,13 +304,13 @@ class Decoder:
                 self.dtype,
             )
 
-            def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-                self._write(layer, places, key, value)
+            def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
+                self._write(layer, places, key_value)
                 if gather:
-                    keys, values = self._cache[layer, :, :, :seen].index_select(1, rows)
+                    seen_here = self._cache[layer, :, :seen].index_select(0, rows)
                 else:
-                    keys, values = self._cache[layer, :, :count, :seen]
-                return attend_masked(query, keys, values, mask)
+                    seen_here = self._cache[layer, :count, :seen]
+                return attend_masked(query, seen_here, mask)
 
             hidden = self._blocks(
                 self._blocks.embed(tokens)[:, None],
@@ -453,11 +433,9 @@ class Decoder:
         keep = torch.cat((keep.new_ones(len(tokens), filled), keep), -1)
         mask = additive(keep[None, None], self.dtype)
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self._cache[layer, :, row : row + 1, :filled]
-            return attend_masked(
-                query, torch.cat((keys, key), 1), torch.cat((values, value), 1), mask
-            )
+        def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
+            prefix = self._cache[layer, row : row + 1, :filled]
+            return attend_masked(query, torch.cat((prefix, key_value), 1), mask)
 
         hidden = self._blocks(self._blocks.embed(tokens)[None], positions[None], attend)
         states = self._blocks.finish(hidden[0])
@@ -476,7 +454,7 @@ class Decoder:
                 raise ValueError(f"row {row} is in use: truncate it to 0 first")
         filled = self._filled[source]
         for row in rows:
-            self._cache[:, :, row, :filled] = self._cache[:, :, source, :filled]
+            self._cache[:, row, :filled] = self._cache[:, source, :filled]
             self._states[row] = self._states[source]
             self._filled[row] = filled
             self._fresh[row] = self._fresh[source]

@@ -40,7 +40,8 @@ class Replay(Generic[Result]):
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: Result | None = None
         if device.type == "cuda":
-            self._capture(inputs, pool)
+            with torch.cuda.device(device):
+                self._capture(inputs, pool)
 
     def _capture(self, inputs: tuple[Tensor, ...], pool: Pool | None) -> None:
         current = torch.cuda.current_stream()
