@@ -12,7 +12,7 @@ from zeroconf import NonUniqueNameException
 
 from model_server.api.service import Service
 from model_server.api.wyoming import WyomingDoor
-from model_server.api.zeroconf import Announcement
+from model_server.api.zeroconf import WYOMING_TYPE, Announcement, announced
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class EarshotServer(uvicorn.Server):
         settings = self._service.settings
         self._listener = listener
         self._ready = ready
-        self._announcement: Announcement | None = None
+        self._announcements: list[Announcement] = []
         self.wyoming: WyomingDoor | None = None
         """The second door, if it is to be open."""
         super().__init__(
@@ -98,9 +98,12 @@ class EarshotServer(uvicorn.Server):
         if self.wyoming is not None:
             await self.wyoming.open()
         if settings.zeroconf:
-            await self._announce(
-                Announcement(self._service.info().id, host, port, tls=tls)
-            )
+            server = self._service.info().id
+            await self._announce(announced(server, host, port, tls=tls))
+            if self.wyoming is not None:
+                await self._announce(
+                    Announcement(server, *self.wyoming.address, {}, WYOMING_TYPE)
+                )
         shown = f"[{host}]" if ":" in host else host
         self._ready(f"{'https' if tls else 'http'}://{shown}:{port}")
 
@@ -108,7 +111,7 @@ class EarshotServer(uvicorn.Server):
         """Announce; a network that forbids it must not keep streams from being served."""
         try:
             await announcement.open()
-            self._announcement = announcement
+            self._announcements.append(announcement)
         except (OSError, NonUniqueNameException):
             await announcement.close()
             _LOGGER.warning(
@@ -118,8 +121,8 @@ class EarshotServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take leave of the network and of every stream, then close."""
-        if self._announcement is not None:
-            await self._announcement.close()
+        for announcement in self._announcements:
+            await announcement.close()
         if self.wyoming is not None:
             await self.wyoming.close()
         await self._service.stop_streams()

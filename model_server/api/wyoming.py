@@ -40,14 +40,20 @@ class WyomingDoor:
         self._open = 0
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self._listener.getsockname()[:2]
+        return str(host), int(port)
+
+    @property
     def url(self) -> str:
         """The address, as Wyoming writes it."""
-        host, port = self._listener.getsockname()[:2]
+        host, port = self.address
         return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
     async def open(self) -> None:
         """Begin to serve."""
-        if not ip_address(self._listener.getsockname()[0]).is_loopback:
+        if not ip_address(self.address[0]).is_loopback:
             _LOGGER.warning(
                 "The Wyoming port is open beyond this machine, and Wyoming has no "
                 "token: %s may use the server",

@@ -1,7 +1,8 @@
-"""Finding the server on the home's network: `_earshot._tcp.local.`."""
+"""Finding the server on the home's network, by its own name and by Wyoming's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 import ifaddr
@@ -12,12 +13,20 @@ from model_server import __version__
 from model_server.api.messages import PROTOCOL
 
 SERVICE_TYPE = "_earshot._tcp.local."
+WYOMING_TYPE = "_wyoming._tcp.local."
 
 
 class Announcement:
     """A service that is announced from `open` to `close`."""
 
-    def __init__(self, installation: str, host: str, port: int, *, tls: bool) -> None:
+    def __init__(
+        self,
+        installation: str,
+        host: str,
+        port: int,
+        properties: Mapping[str, str],
+        service_type: str = SERVICE_TYPE,
+    ) -> None:
         """Announce what listens on `host` (an address; 0.0.0.0 or :: for all)."""
         address = ip_address(host)
         everywhere = address.is_unspecified
@@ -33,15 +42,10 @@ class Announcement:
         addresses = _addresses() if everywhere else [host]
         name = f"earshot-{installation[:8]}"
         self.service = ServiceInfo(
-            SERVICE_TYPE,
-            f"{name}.{SERVICE_TYPE}",
+            service_type,
+            f"{name}.{service_type}",
             port=port,
-            properties={
-                "id": installation,
-                "version": __version__,
-                "protocol": str(PROTOCOL),
-                "tls": "1" if tls else "0",
-            },
+            properties=dict(properties),
             server=f"{name}.local.",
             parsed_addresses=addresses,
         )
@@ -60,6 +64,17 @@ class Announcement:
             await self._zeroconf.async_unregister_all_services()
             await self._zeroconf.async_close()
             self._zeroconf = None
+
+
+def announced(installation: str, host: str, port: int, *, tls: bool) -> Announcement:
+    """The announcement of the server's own protocol."""
+    properties = {
+        "id": installation,
+        "version": __version__,
+        "protocol": str(PROTOCOL),
+        "tls": "1" if tls else "0",
+    }
+    return Announcement(installation, host, port, properties)
 
 
 def _addresses() -> list[str]:

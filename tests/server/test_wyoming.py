@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -271,12 +272,20 @@ async def test_an_engine_that_fails_gives_nothing_away(
     assert "secret" not in caplog.text + error.text
 
 
+class Slower(Slow):
+    """A recogniser that takes longer than a client may be silent."""
+
+    def recognize(self, pcm: Pcm, language: str) -> Recognition:
+        time.sleep(1.5)
+        return Recognition("slower", 1.0)
+
+
 async def test_waiting_for_a_slow_engine_is_not_idle(serve: Serve) -> None:
     async with (
-        serve(recognizer=Slow(), wyoming=OPEN, idle_s=0.3) as house,
+        serve(recognizer=Slower(), wyoming=OPEN, idle_s=1) as house,
         connected(house) as client,
     ):
-        assert await client.heard(command()) == "slowly"
+        assert await client.heard(command()) == "slower"
 
 
 WAKES = [

@@ -11,7 +11,7 @@ from zeroconf import ServiceInfo, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
 from model_server import __version__
-from model_server.api.zeroconf import SERVICE_TYPE, Announcement
+from model_server.api.zeroconf import SERVICE_TYPE, WYOMING_TYPE, announced
 from tests.server.client import Serve
 
 
@@ -63,6 +63,20 @@ async def test_a_server_without_the_flag_is_not_announced(serve: Serve) -> None:
             await finder.async_close()
 
 
+async def test_its_wyoming_port_is_found_too(serve: Serve) -> None:
+    finder = AsyncZeroconf(interfaces=["127.0.0.1"])
+    try:
+        async with serve(zeroconf=True, wyoming={"port": 0}) as house:
+            assert house.server.wyoming is not None
+            name = f"earshot-{house.service.info().id[:8]}.{WYOMING_TYPE}"
+            info = ServiceInfo(WYOMING_TYPE, name)
+            assert await info.async_request(finder.zeroconf, 5000)
+            assert info.parsed_addresses() == ["127.0.0.1"]
+            assert info.port == house.server.wyoming.address[1]
+    finally:
+        await finder.async_close()
+
+
 async def test_a_network_without_multicast_is_named_and_the_server_serves(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,7 +94,7 @@ async def test_a_network_without_multicast_is_named_and_the_server_serves(
 def test_who_listens_everywhere_announces_addresses_that_others_reach(
     host: str,
 ) -> None:
-    service = Announcement("0123456789", host, 10380, tls=True).service
+    service = announced("0123456789", host, 10380, tls=True).service
 
     assert not any(
         ip_address(address).is_loopback for address in service.parsed_addresses()
