@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 from rich.json import JSON
 from rich.panel import Panel
 from rich.table import Table
@@ -173,7 +173,7 @@ def describe_file(
     said: dict[str, Any] = {"text": text}
     if schema is not None:
         try:
-            said = {"json": json.loads(text)}
+            said = {"json": from_json(text, allow_inf_nan=False)}
         except ValueError:
             raise EngineError(
                 "The engine's answer is not JSON: it cannot follow this schema."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-import json
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
+from pydantic_core import from_json
 from starlette.responses import JSONResponse, Response
 
 from model_server.api.answers import (
@@ -78,7 +78,7 @@ def instruction_of(
 def read_schema(text: str | bytes) -> dict[str, Any]:
     """A JSON Schema. Raises ValueError for anything else."""
     try:
-        schema = json.loads(text)
+        schema = from_json(text, allow_inf_nan=False)
     except ValueError:
         schema = None
     if not isinstance(schema, dict):
@@ -150,7 +150,7 @@ def _read(form: Form) -> tuple[bytes, str, dict[str, Any] | None]:
 def _valid(text: str) -> Any:
     """The JSON that an engine promised."""
     try:
-        return json.loads(text)
+        return from_json(text, allow_inf_nan=False)
     except ValueError:
         raise RefusedError(
             502,

@@ -179,11 +179,11 @@ def read_transcription(form: Form, service: Service) -> Transcription:
         raise _unsupported(
             "response_format", f"take one of {', '.join(get_args(Format))}"
         )
-    if "word" in form.fields.get("timestamp_granularities[]", ()):
+    if "word" in _list(form, "timestamp_granularities"):
         raise _unsupported(
             "timestamp_granularities", "there are times of segments, not of words"
         )
-    if form.fields.get("include[]"):
+    if _list(form, "include"):
         raise _unsupported("include", "leave it out")
     stream = (form.last("stream") or "false").lower() == "true"
     if stream and chosen not in {"json", "text"}:
@@ -195,6 +195,11 @@ def read_transcription(form: Form, service: Service) -> Transcription:
         cast(Format, chosen),
         stream,
     )
+
+
+def _list(form: Form, name: str) -> list[str]:
+    """A parameter that may be given several times; clients spell it in two ways."""
+    return form.fields.get(name, []) + form.fields.get(f"{name}[]", [])
 
 
 def _unsupported(param: str, hint: str) -> RefusedError:
@@ -269,11 +274,13 @@ async def segments(
                 service.metrics.utterances.labels(said.rejected or "recognised").inc()
                 if said.rejected == "unavailable":
                     raise EngineError("The speech engine is away: try again later.")
-                if said.text:
+                # A line of its own would end a subtitle.
+                text = " ".join(said.text.split())
+                if text:
                     segment = Segment(
                         utterance.start / SAMPLE_RATE,
                         utterance.end / SAMPLE_RATE,
-                        said.text,
+                        text,
                         said.confidence,
                     )
                     transcript.segments.append(segment)

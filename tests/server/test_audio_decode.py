@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -205,3 +206,16 @@ def test_an_absurd_rate_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableAudioError):
         read_audio(tmp_path / "slow.wav", MINUTE)
+
+
+def test_a_file_that_may_not_be_opened_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "secret.wav", tone(16_000), 16_000)
+
+    def forbidden(*_: Any) -> Any:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(UnreadableAudioError, match=r"secret\.wav cannot be read"):
+        read_audio(tmp_path / "secret.wav", MINUTE)

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 import json
 from pathlib import Path
+import random
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 import soundfile
@@ -113,6 +115,8 @@ async def test_a_stream_brings_the_pieces_and_then_the_author(house: House) -> N
         ({"task": "caption", "question": "Why?"}, "not both"),
         ({"schema": "{"}, "no JSON object"),
         ({"schema": "[]"}, "no JSON object"),
+        ({"schema": '{"a": NaN}'}, "no JSON object"),
+        ({"schema": '{"a":' * 40_000}, "no JSON object"),
     ],
 )
 async def test_a_wrong_wish_is_refused(
@@ -151,6 +155,33 @@ async def test_a_form_with_too_much_beside_the_audio_is_refused(
 
     assert (long.status_code, many.status_code) == (400, 400)
     assert long.json()["code"] == many.json()["code"] == "bad_form"
+
+
+async def test_whatever_a_form_looks_like_it_is_answered(house: House) -> None:
+    made = random.Random(1)
+    request = httpx.Request(
+        "POST",
+        house.url,
+        files={"file": sound_file(tone(440, 0.1))},
+        data={"task": "caption", "schema": "{}"},
+    )
+    whole = bytearray(request.read())
+    seen = set()
+    async with house.http() as http:
+        for _ in range(100):
+            body = bytearray(whole)
+            for _ in range(made.choice([1, 3, 30])):
+                at = made.randrange(len(body))
+                # The form's own lines are worth more than the samples between them.
+                at = at % 400 if made.random() < 0.5 else len(body) - 1 - at % 400
+                body[at : at + made.randrange(4)] = made.randbytes(made.randrange(4))
+            kind = {"Content-Type": request.headers["Content-Type"]}
+            response = await http.post("/v1/describe", content=bytes(body), headers=kind)
+            seen.add(response.status_code)
+            assert response.status_code in {200, 400, 413, 422}, bytes(body[:500])
+            assert response.json()
+
+    assert len(seen) > 2
 
 
 @pytest.mark.parametrize(

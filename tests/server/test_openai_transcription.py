@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from io import BytesIO
+from pathlib import Path
 import re
+import signal
 import tempfile
 import threading
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -24,7 +27,8 @@ from model_server.engines.base import (
     Vocabulary,
     VocabularyReport,
 )
-from tests.server.client import House, Serve, command
+from tests.server.client import VOCABULARY, House, Serve, command
+from tests.server.test_command_line import serving
 from tests.server.voices import say, silence
 
 FIRST = "turn on the kitchen light"
@@ -96,6 +100,30 @@ async def test_speech_becomes_text(api: openai.AsyncOpenAI, model: str) -> None:
         "type": "duration",
         "seconds": np.ceil(command().size / SAMPLE_RATE),
     }
+
+
+async def test_the_server_process_logs_nothing_of_an_upload(tmp_path: Path) -> None:
+    async with serving(tmp_path, "--log-level", "debug") as (url, _, process):
+        token = (tmp_path / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers) as http:
+            await http.put("/v1/vocabulary", json=VOCABULARY, timeout=60)
+        async with openai.AsyncOpenAI(api_key=token, base_url=f"{url}/v1") as api:
+            _, content = sound_file(command())
+            said = await api.audio.transcriptions.create(
+                file=("diary.wav", content), model="whisper-1"
+            )
+            with pytest.raises(openai.BadRequestError):
+                await api.audio.transcriptions.create(
+                    file=("diary.wav", b"dear house"), model="whisper-1"
+                )
+        process.send_signal(signal.SIGTERM)
+        log = (await process.communicate())[1].decode()
+
+    assert said.text.startswith(FIRST)
+    assert process.returncode == 0
+    for secret in (token, said.text, "diary", "dear house"):
+        assert secret not in log
 
 
 async def test_the_synchronous_client_works_too(house: House) -> None:
@@ -358,6 +386,12 @@ async def test_a_body_that_says_no_length_is_counted(serve: Serve) -> None:
             b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n--x--\r\n',
             "no_file",
         ),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n'
+            b"\r\nabc\r\n--x--\r\n",
+            "no_file",
+        ),
     ],
 )
 async def test_a_form_that_is_none_is_refused(
@@ -477,6 +511,16 @@ async def test_without_a_speech_engine_nobody_is_asked_again(serve: Serve) -> No
 
     assert caught.value.status_code == 501
     assert caught.value.response.request.headers["x-stainless-retry-count"] == "0"
+
+
+async def test_a_text_of_several_lines_is_one_cue(serve: Serve) -> None:
+    scribe = Scribe(Recognition("first\n\nsecond", 1.0))
+    async with serve(recognizer=scribe) as house, client(house) as api:
+        srt = await api.audio.transcriptions.create(
+            file=sound_file(command()), model="scribe", response_format="srt"
+        )
+
+    assert srt.split("\n")[2:] == ["first second", ""]
 
 
 async def test_the_language_is_english_unless_another_is_asked_for(
