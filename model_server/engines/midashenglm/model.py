@@ -92,7 +92,9 @@ class MiDashengLM(nn.Module):
     def encode_clip(self, mel: Tensor) -> list[Tensor]:
         """The mel of a whole clip to the patches, (patches, dim), of each chunk of it."""
         chunks = self.chunks(mel)
-        ends = [False] * (len(chunks) - 1) + [True]
+        # Frames that made no patch of their own were heard after the last one.
+        rest = mel.shape[-1] - sum(chunk.shape[-1] for chunk in chunks)
+        ends = [False] * (len(chunks) - 1) + [not rest]
         return self.encode_chunks(chunks, ends)
 
     def chunks(self, mel: Tensor) -> list[Tensor]:
