@@ -43,12 +43,12 @@ class ReplicaLostError(Exception):
 
 
 class Handle(Protocol):
-    """A deployment, called from threads. All raise ReplicaLostError or TimeoutError."""
+    """A deployment, called from threads. Both raise ReplicaLostError or EngineBusyError."""
 
     def call(self, method: str, *args: object, timeout_s: float) -> object:
-        """One answer; raises EngineBusyError where too many calls wait."""
+        """One answer; raises TimeoutError where it does not come in time."""
 
-    def stream(self, method: str, *args: object, timeout_s: float) -> Generator[object]:
+    def stream(self, method: str, *args: object) -> Generator[object]:
         """Answers in pieces. Closing the generator ends the call."""
 
 
@@ -93,9 +93,7 @@ class Caller:
         given = ""
         end = time.monotonic() + self._deadline_s
         while True:
-            pieces = self._handle.stream(
-                method, *args, timeout_s=max(0.0, end - time.monotonic())
-            )
+            pieces = self._handle.stream(method, *args)
             try:
                 with closing(pieces):
                     for more in _beyond(given, pieces):
@@ -103,7 +101,7 @@ class Caller:
                         # An answer may be long; only looking for a replica is limited.
                         end = time.monotonic() + self._deadline_s
                         yield more
-            except (ReplicaLostError, TimeoutError) as error:
+            except ReplicaLostError as error:
                 self._again(method, end, error)
             else:
                 return

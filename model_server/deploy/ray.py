@@ -80,7 +80,7 @@ class RayHandle:
                 response.cancel()
                 raise
 
-    def stream(self, method: str, *args: object, timeout_s: float) -> Generator[object]:
+    def stream(self, method: str, *args: object) -> Generator[object]:
         """Answers in pieces. Raises as `call`; closing the generator ends the call."""
         streaming = self._handle.options(stream=True)
         with _translated():

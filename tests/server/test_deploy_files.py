@@ -317,6 +317,18 @@ def test_options_of_the_app_become_settings(
     assert settings.remote.model == Settings.model_fields["remote"].default.model
 
 
+def test_a_new_token_is_made_only_when_one_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, me = tmp_path / "earshot", os.getuid()
+    homeassistant_app.prepare({"new_token": True}, data, me)
+    token = TokenFile(data).read()
+    assert token in capsys.readouterr().out
+    homeassistant_app.prepare({"new_token": False}, data, me)
+    assert TokenFile(data).read() == token
+    assert capsys.readouterr().out == ""
+
+
 ENTER = """
 import os, sys
 from pathlib import Path

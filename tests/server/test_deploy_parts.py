@@ -20,7 +20,7 @@ import pytest
 from model_server.api.auth import TokenFile
 from model_server.api.server import EarshotServer, bind
 from model_server.api.vocabulary import VocabularyFile, parse_vocabulary, to_vocabulary
-from model_server.deploy.ingress import REPLICA_HEADER, ingress_app
+from model_server.deploy.ingress import REPLICA_HEADER, Bounded, ingress_app
 from model_server.deploy.ledger import Ledger
 from model_server.deploy.messages import Facts, Failed, Lacking, State, attempt
 from model_server.deploy.proxies import (
@@ -142,16 +142,16 @@ class Replicas:
             raise self.late.pop(0)
         return answer
 
-    def stream(self, method: str, *args: object, timeout_s: float) -> Generator[object]:
+    def stream(self, method: str, *args: object) -> Generator[object]:
         pieces = self._next(method)(*args)
         end = object()
         try:
-            while (piece := self._run(anext(pieces, end), timeout_s)) is not end:
+            while (piece := self._run(anext(pieces, end), 60)) is not end:
                 yield piece
                 if self.late:
                     raise self.late.pop(0)
         finally:
-            self._run(pieces.aclose(), timeout_s)
+            self._run(pieces.aclose(), 60)
 
     def _run(self, work: Any, timeout_s: float) -> Any:
         async def wait() -> Any:
@@ -619,18 +619,40 @@ async def test_a_server_without_speech_ignores_vocabularies(
     assert told["descriptions"]["max_seconds"] == 30
 
 
+@pytest.mark.parametrize("frame", [{"bytes": b"12345"}, {"text": "12345"}])
 async def test_a_message_over_the_limit_closes_the_stream_as_the_protocol_says(
-    cluster: Cluster,
+    frame: dict[str, Any],
 ) -> None:
-    async with cluster.ingress("one", max_message_bytes=4096) as one:
+    arriving = [{"type": "websocket.connect"}, {"bytes": b"1234"}, frame]
+    seen: list[Any] = []
+    sent: list[Any] = []
+
+    async def application(_: Any, receive: Any, __: Any) -> None:
+        while not seen or seen[-1]["type"] != "websocket.disconnect":
+            seen.append({"type": "websocket.receive"} | await receive())
+
+    async def receive() -> Any:
+        return arriving.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await Bounded(application, 4)({"type": "websocket"}, receive, send)
+
+    assert seen[1]["bytes"] == b"1234"
+    assert seen[2] == {"type": "websocket.disconnect", "code": 1009}
+    assert sent == [{"type": "websocket.close", "code": 1009}]
+
+
+async def test_every_answer_names_its_replica(cluster: Cluster) -> None:
+    async with cluster.ingress("one") as one, httpx.AsyncClient() as http:
+        for path in ("/health", "/v1/info"):
+            answer = await http.get(one.url + path)
+            assert answer.headers[REPLICA_HEADER] == "one"
         async with one.stream("sounds") as stream:
-            await stream.websocket.send(bytes(4096))
-            await stream.websocket.send(bytes(4098))
-            await stream.rest()
-        assert stream.close_code == 1009
-        async with httpx.AsyncClient() as http:
-            answer = await http.get(f"{one.url}/health")
-        assert answer.headers[REPLICA_HEADER] == "one"
+            response = stream.websocket.response
+            assert response is not None
+            assert response.headers[REPLICA_HEADER] == "one"
 
 
 def test_proxies_work_ahead_of_nothing(

@@ -209,6 +209,7 @@ class Microphone:
     position: int = 0
     """Samples since T0."""
     replica: str = ""
+    ready: dict[str, Any] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
@@ -242,8 +243,8 @@ class Microphone:
                     "time": (T0 + timedelta(seconds=self.seconds)).isoformat(),
                 }
                 await websocket.send(json.dumps(start))
-                ready = json.loads(await websocket.recv())
-                assert ready["type"] == "ready", ready
+                self.ready = json.loads(await websocket.recv())
+                assert self.ready["type"] == "ready", self.ready
                 assert websocket.response is not None
                 self.replica = websocket.response.headers[REPLICA_HEADER]
                 return websocket
@@ -290,8 +291,12 @@ class Microphone:
         """Send audio that passes now."""
         for first in range(0, pcm.size, SAMPLE_RATE // 4):
             piece = pcm[first : first + SAMPLE_RATE // 4]
-            await self._socket.send(piece.tobytes())
+            await self.send(piece.tobytes())
             self.position += piece.size
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame."""
+        await self._socket.send(frame)
 
     async def end(self) -> None:
         """Hear everything that is still due."""
@@ -342,6 +347,17 @@ async def test_a_vocabulary_sent_to_one_ingress_replica_counts_at_all(
         return set((await cluster.versions()).values()) == {version}
 
     await until(everywhere)
+
+
+async def test_a_message_over_the_limit_is_refused_behind_rays_proxy_too(
+    cluster: Cluster,
+) -> None:
+    async with Microphone.open(cluster, "hall") as microphone:
+        limit = microphone.ready["limits"]["max_message_bytes"]
+        await microphone.send(bytes(limit))
+        await microphone.send(bytes(limit + 2))
+        await microphone.until(lambda: bool(microphone.gaps))
+    assert microphone.gaps[0].code == 1009
 
 
 async def test_nothing_is_lost_when_a_model_replica_dies(cluster: Cluster) -> None:

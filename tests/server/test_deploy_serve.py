@@ -53,6 +53,11 @@ def test_rays_configuration_names_the_deployments_that_there_are(
     on_ray.app(application["args"] | {"data_dir": str(tmp_path)})
 
 
+def test_vllm_under_ray_does_not_report_how_it_is_used() -> None:
+    (application,) = read_yaml(DEPLOY / "ray-llm.yaml")["applications"]
+    assert application["runtime_env"]["env_vars"]["VLLM_NO_USAGE_STATS"] == "1"
+
+
 @pytest.mark.parametrize("setting", [None, "1"])
 def test_nothing_is_served_by_a_ray_that_reports_how_it_is_used(
     monkeypatch: pytest.MonkeyPatch, setting: str | None
@@ -120,7 +125,7 @@ def test_a_replica_that_is_gone_is_told_as_lost(error: Exception) -> None:
     with pytest.raises(ReplicaLostError, match=type(error).__name__):
         on_ray.RayHandle(Answering(error)).call("facts", timeout_s=3)
     with pytest.raises(ReplicaLostError):
-        list(on_ray.RayHandle(Answering("a", error)).stream("describe", timeout_s=3))
+        list(on_ray.RayHandle(Answering("a", error)).stream("describe"))
 
 
 def test_replicas_that_are_all_busy_are_told_as_busy() -> None:
@@ -139,7 +144,7 @@ def test_a_call_that_takes_too_long_is_given_up() -> None:
 
 def test_an_answer_that_nobody_wants_any_more_is_given_up() -> None:
     handle = Answering("a", "b")
-    pieces = on_ray.RayHandle(handle).stream("describe", "x", timeout_s=3)
+    pieces = on_ray.RayHandle(handle).stream("describe", "x")
     assert next(pieces) == "a"
     pieces.close()
     assert handle.streams
