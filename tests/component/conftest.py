@@ -49,7 +49,7 @@ def expected_lingering_timers() -> bool:
     return True
 
 
-async def wait_for(condition: Callable[[], object], timeout: float = 20) -> None:
+async def wait_for(condition: Callable[[], object], timeout: float = 60) -> None:
     """Wait until something holds; the time is against hanging only."""
     async with asyncio.timeout(timeout):
         while not condition():
