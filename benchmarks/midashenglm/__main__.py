@@ -85,6 +85,8 @@ def main(
     finally:
         save()
         print(f"\n\n{report(tables, full, name)}")
+    if any(each.failed for each in tables):
+        raise typer.Exit(1)
 
 
 def _keep_to_80_gb() -> None:

@@ -11,6 +11,7 @@ NO_TIME = "no time left"
 NO_MEMORY = "does not fit"
 NO_FIGURE = "–"
 TOO_NOISY = "too noisy"
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Figures:
         if column not in self.columns or row not in {each.name for each in self.rows}:
             raise KeyError((row, column))
         self.cells[row, column] = cell
+
+    @property
+    def failed(self) -> bool:
+        """Whether some measurement ended with an error."""
+        return any(cell.reason == FAILED for cell in self.cells.values())
 
     def value(self, row: str, column: str) -> float | None:
         """A figure, where there is one."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import gc
 import statistics
 import time
+import traceback
 
 import torch
 from torch import Tensor
 
 from benchmarks.midashenglm.figures import (
+    FAILED,
     NO_FIGURE,
     NO_MEMORY,
     NO_TIME,
@@ -236,8 +238,11 @@ class Measuring:
         _settle(self._device)
         try:
             yield going
-        except torch.OutOfMemoryError:
-            reason = NO_MEMORY
+        except RuntimeError as error:
+            # Torch's own errors; one figure's must not cost the others.
+            reason = NO_MEMORY if _short_of_memory(error) else FAILED
+            if reason == FAILED:
+                traceback.print_exc()
         if reason:
             for row in rows:
                 self._figures.put(row, system, Cell(reason=reason))
@@ -315,19 +320,28 @@ class Measuring:
 
     def _largest(self, system: System, batch: int) -> None:
         """Run as many clips as should fit, and fewer while they do not."""
-        prompts: list[Tensor] = []
         for _ in range(_ATTEMPTS):
             with self._cells(system.name, LARGEST) as going:
-                if not going:
-                    return
-                prompts = prompts or system.listen([_clip(LONGEST)])
-                length = len(prompts[0]) + self._plan.new_tokens
-                decode = system.decoding(batch, length)
-                int(decode(prompts * batch, 2)[0, -1])
-                detail = f"{self._peak(system):.0f} GB"
-                self._figures.put(LARGEST, system.name, Cell(batch, detail=detail))
+                if going:
+                    self._figures.put(LARGEST, system.name, self._run(system, batch))
                 return
             batch = int(batch * 0.9)
+
+    def _run(self, system: System, batch: int) -> Cell:
+        """Begin answers for so many clips."""
+        prompts = system.listen([_clip(LONGEST)])
+        decode = system.decoding(batch, len(prompts[0]) + self._plan.new_tokens)
+        int(decode(prompts * batch, 2)[0, -1])
+        return Cell(batch, detail=f"{self._peak(system):.0f} GB")
+
+
+def _short_of_memory(error: BaseException | None) -> bool:
+    """Whether that is the cause: ending a graph's recording may raise another error."""
+    if error is None:
+        return False
+    return isinstance(error, torch.OutOfMemoryError) or _short_of_memory(
+        error.__context__
+    )
 
 
 def _milliseconds(times: Sequence[float], limit: float | None) -> Cell:

@@ -14,7 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 import typer
 
 from benchmarks.midashenglm import __main__ as program, measure
-from benchmarks.midashenglm.figures import NO_MEMORY, NO_TIME, NOT_MEASURED, Cell
+from benchmarks.midashenglm.figures import (
+    FAILED,
+    NO_MEMORY,
+    NO_TIME,
+    NOT_MEASURED,
+    Cell,
+)
 from benchmarks.midashenglm.measure import COLUMNS, Clock, Measuring, Plan
 from benchmarks.midashenglm.omni import Omni
 from benchmarks.midashenglm.report import targets, work_lines
@@ -295,10 +301,64 @@ def test_what_does_not_fit_is_said_and_the_rest_is_measured(
 
     monkeypatch.setattr(measuring.omni, "as_published", full)
     measuring.everything()
+    assert not figures.failed
     assert figures.cells[measure.throughput(1), OMNI].reason == NO_MEMORY
     assert figures.cells[measure.peak(1), OMNI].reason == NO_MEMORY
     assert figures.value(measure.throughput(1), EARSHOT)
     assert figures.value(measure.throughput(1), OMNI_HERE)
+
+
+def test_one_figures_error_does_not_cost_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def broken(*_asked: Any) -> None:
+        raise RuntimeError("no kernel for this")
+
+    monkeypatch.setattr(program, "SMALL_QUICK", Plan((2, 30), (1,), 3, 1))
+    monkeypatch.setattr(Omni, "batched", broken)
+    with pytest.raises(typer.Exit) as stopped:
+        program.main(quick=True)
+    assert stopped.value.exit_code == 1
+    printed = capsys.readouterr()
+    assert "no kernel for this" in printed.err
+    line = next(
+        each
+        for each in printed.out.split("### Small")[1].splitlines()
+        if "30 s clips, batch 1 (" in each
+    )
+    cells = [each.strip() for each in line.split("|")[2:-1]]
+    assert cells[1] == FAILED
+    assert float(cells[0]) > 0
+    assert float(cells[2]) > 0
+
+
+def test_the_largest_batch_is_one_that_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan((2, 30), (1,), 3, 1, largest=True)
+    figures = plan.figures("here")
+    clock = Clock(measure.time.monotonic() + 60)
+    measuring = Measuring(SMALL, _CPU, plan, clock, figures, lambda: None)
+    monkeypatch.setattr(measuring, "_peak", lambda _system: 79.4)
+    generate, asked = Decoder.generate, []
+
+    def limited(self: Decoder, rows: Any, *more: Any) -> Any:
+        asked.append(len(rows))
+        if len(rows) > 8:
+            try:
+                raise torch.OutOfMemoryError
+            finally:
+                # As ending the recording of a graph may.
+                raise RuntimeError("the recording failed")
+        return generate(self, rows, *more)
+
+    monkeypatch.setattr(Decoder, "generate", limited)
+    measuring._largest(measuring._systems[0], 10)
+    assert asked == [10, 9, 8]
+    cell = figures.cells[measure.LARGEST, EARSHOT]
+    assert (cell.value, cell.detail) == (8, "79 GB")
+    measuring._largest(measuring._systems[1], 99)
+    assert figures.cells[measure.LARGEST, OMNI_HERE].reason == NO_MEMORY
 
 
 def test_targets_are_met_or_not_by_what_was_found() -> None:

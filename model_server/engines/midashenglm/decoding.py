@@ -126,6 +126,29 @@ class Decoder:
         """Bytes of keys and values."""
         return self._cache.nbytes
 
+    def prepare(self, tokens: Sequence[int], rows: int = 1) -> None:
+        """Record now what prompts of so many tokens, and steps of `rows` rows, need.
+
+        On a GPU the first use of a shape takes some tenths of a second. Without fixed
+        shapes this does nothing. Raises ValueError where a row is in use, and
+        RowFullError for a prompt that leaves no place for a step.
+        """
+        if not self._static:
+            return
+        if any(self._filled):
+            raise ValueError("rows are in use: prepare before the first prompt")
+        hidden = self._blocks.shape.hidden
+        for count in tokens:
+            silence = torch.zeros((count, hidden), dtype=self.dtype, device=self.device)
+            for slots in sorted(
+                {row_bucket(each, rows) for each in range(1, rows + 1)}
+            ):
+                try:
+                    self.prefill([slots - 1], [silence])
+                    self.step([slots - 1], [0])
+                finally:
+                    self._filled[slots - 1] = 0
+
     def filled(self, row: int) -> int:
         """Tokens in a row."""
         return self._filled[row]
@@ -133,7 +156,7 @@ class Decoder:
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """Embeddings of tokens, (tokens, hidden), in the model's type."""
         with torch.inference_mode():
-            ids = torch.tensor(tokens, dtype=torch.int64, device=self.device)
+            ids = self._send(list(tokens)).to(self.device, non_blocking=True)
             embeddings: Tensor = self._blocks.embed(ids)
             return embeddings
 
