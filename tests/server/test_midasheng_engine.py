@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterator, Sequence
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -568,7 +569,7 @@ def test_after_its_end_the_engine_answers_with_an_error() -> None:
         engine.recognizer.foresee(talk(12))
 
 
-def test_the_engine_is_loaded_from_a_folder(tmp_path: Any) -> None:
+def test_the_engine_is_loaded_from_a_folder(tmp_path: Path) -> None:
     folder = write_midashenglm(tmp_path / "tiny")
     settings = MiDashengSettings(model=str(folder), device="auto")
     engine = MiDasheng(settings, tmp_path)
@@ -586,19 +587,30 @@ def test_the_engine_is_loaded_from_a_folder(tmp_path: Any) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said(tmp_path: Any) -> None:
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
     folder = write_midashenglm(tmp_path / "tiny")
     with pytest.raises(EngineError, match=r"midashenglm\.device"):
         MiDasheng(MiDashengSettings(model=str(folder), device="cuda"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError(), EngineError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), EngineError),
+        (RuntimeError("something else"), RuntimeError),
+    ],
+)
 def test_memory_too_small_for_the_weights_is_said(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    told: type[Exception],
 ) -> None:
     def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError
+        raise error
 
     monkeypatch.setattr("model_server.engines.midashenglm.engine.load", full)
     folder = write_midashenglm(tmp_path / "tiny")
-    with pytest.raises(EngineError, match="smaller variant"):
+    with pytest.raises(told, match="smaller variant|something else"):
         MiDasheng(MiDashengSettings(model=str(folder)), tmp_path)

@@ -16,6 +16,7 @@ from .checkpoint import Loaded, load
 from .classifier import MiDashengClassifier
 from .core import ROW_TOKENS, Core
 from .describer import MiDashengDescriber
+from .hearing import is_lack_of_memory
 from .recognizer import MiDashengRecognizer
 
 
@@ -28,7 +29,9 @@ class MiDasheng:
         device = _device(settings)
         try:
             self._core = Core(load(folder, device), settings)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_lack_of_memory(error):
+                raise
             raise EngineError(
                 f"The memory of {device} is too small for {settings.model}: take a "
                 "smaller variant, or set a smaller midashenglm.max_batch."

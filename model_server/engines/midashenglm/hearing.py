@@ -188,10 +188,7 @@ class Ears:
 
     def relieve(self, error: Exception) -> EngineError | None:
         """For a lack of memory: drop what is only kept, and say what a person can do."""
-        short = isinstance(error, torch.OutOfMemoryError) or (
-            isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        )
-        if not short:
+        if not is_lack_of_memory(error):
             return None
         self._prefixes.clear()
         self._hearing.clear()
@@ -281,7 +278,11 @@ class Ears:
         """Keep the beginning of a row that was just filled."""
         audio = len(heard.joined) // self._factor
         row = self._prefixes.take()
-        self.decoder.fork(need.row, [row])
+        try:
+            self.decoder.fork(need.row, [row])
+        except Exception:
+            self._prefixes.give_back(row)
+            raise
         self.decoder.truncate(row, len(need.prompt.before) + audio)
         self._prefixes.put(key, _Prefix(row, audio, open=False), lasting=need.lasting)
 
@@ -366,6 +367,13 @@ class Ears:
             _broken() if bad else Choice(int(token), share)
             for token, share, bad in zip(*told, strict=True)
         ]
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether torch had no memory left; on a CPU it says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _together(needs: Sequence[Begin]) -> Sequence[Begin]:

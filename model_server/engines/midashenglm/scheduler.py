@@ -166,7 +166,7 @@ class Scheduler:
         call: Call[T] = Call()
         with self._changed:
             if self._end is not None:
-                raise self._end
+                raise EngineError(*self._end.args)
             queue = self._lanes[lane]
             if len(queue.waiting) >= self._max_waiting:
                 queue.dropped += 1
@@ -214,7 +214,7 @@ class Scheduler:
             assert self._end is not None
             waiting = [job for lane in self._lanes.values() for job in lane.waiting]
             for job in [*self._active, *waiting]:
-                job.call.fail(self._end)
+                job.call.fail(EngineError(*self._end.args))
 
     def _admit(self) -> bool:
         """Begin what there are rows for, after waiting for something to do."""
