@@ -19,9 +19,10 @@ from .hearing import Ahead, Ears
 from .prompt import Prompts
 from .scheduler import SPARE, Call, Lane, Say, Scheduler, Work
 
-ROW_TOKENS: Final = 3072
-"""Tokens of a row: the instruction of a large home has up to 2000, a clip of 60 s 300.
-At 7B a row has 176 MB."""
+ROW_TOKENS: Final = 2304
+"""Tokens of a row: a large home takes about 1300 to tell, 30 s of speech 150 and their
+answer up to 632; a clip of 60 s takes 300.
+At 7B a row has 132 MB, at 0.6B 264 MB."""
 MAX_THREADS: Final = 32
 """Calls of a kind that the server lets wait in threads; the others wait before."""
 

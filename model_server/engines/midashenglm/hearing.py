@@ -28,8 +28,8 @@ from .scheduler import LATER
 
 ENCODED_BYTES: Final = 256 << 20
 """Of chunks' encodings: at 7B about 400 chunks, over an hour of audio."""
-PREFIX_BYTES: Final = 1 << 30
-"""Of keys and values of audio that may be asked about again."""
+PREFIX_BYTES: Final = 3 << 28
+"""Of keys and values of audio that may be asked about again: 5 clips at 7B."""
 MAX_PREFIXES: Final = 16
 MAX_TOGETHER: Final = 240 * SAMPLE_RATE
 """Samples of clips that are begun in one pass: a sound waits for no more of them."""
