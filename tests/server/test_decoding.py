@@ -310,27 +310,25 @@ def test_steps_of_few_shapes_are_prepared_once() -> None:
 
 def test_what_was_prepared_is_not_recorded_again() -> None:
     decoder = Decoder(qwen("qwen2"), 8, 200, static=True)
-    decoder.prepare([40, 150], rows=4)
+    decoder.prepare([(0, 40), (64, 90), (1, 199)], rows=4)
     prepared = decoder.graphs
-    assert prepared == 2 + 2 * 3  # prompts, and steps of 1, 2 and 4 rows for each
+    # Prompts of 64 tokens, and of 128 after 64; steps of 1, 2 and 4 rows after each.
+    assert prepared == 2 + 2 * 3
     assert [decoder.filled(row) for row in range(8)] == [0] * 8
-    for row, count in enumerate((33, 130, 60)):
+    for row, count in enumerate((33, 64, 60)):
         decoder.prefill([row], [_clip(count)])
+    decoder.prefill([1], [_clip(70)])
     decoder.step([0], [1])
     decoder.step([0, 1], [1, 1])
     decoder.step([2], [1])
     assert decoder.graphs == prepared
     with pytest.raises(ValueError, match="rows are in use"):
-        decoder.prepare([40])
-    full = Decoder(qwen("qwen2"), 1, 20, static=True)
-    with pytest.raises(RowFullError):
-        full.prepare([20])
-    assert full.filled(0) == 0
+        decoder.prepare([(0, 40)])
 
 
 def test_a_decoder_without_fixed_shapes_prepares_nothing() -> None:
     decoder = Decoder(qwen("qwen2"), 2, 20)
-    decoder.prepare([3])
+    decoder.prepare([(0, 3)])
     decoder.prefill([0], [_clip(3)])
     decoder.step([0], [1])
     assert decoder.graphs == 0

@@ -67,3 +67,15 @@ def test_without_a_gpu_no_chunk_is_padded(
     )
     ChunkEncoder(model)([torch.randn(64, 1008), torch.randn(64, 120)])
     assert sorted(shapes) == [(1, 64, 120), (1, 64, 1008)]
+
+
+def test_what_was_prepared_is_not_recorded_again(model: MiDashengLM) -> None:
+    encode = ChunkEncoder(model, static=True)
+    encode.prepare(2)
+    assert encode.graphs == 2
+    encode([torch.randn(64, 1008), torch.randn(64, 77)])
+    encode([torch.randn(64, 500)])
+    assert encode.graphs == 2
+    plain = ChunkEncoder(model)
+    plain.prepare(2)
+    assert plain.graphs == 0

@@ -126,28 +126,32 @@ class Decoder:
         """Bytes of keys and values."""
         return self._cache.nbytes
 
-    def prepare(self, tokens: Sequence[int], rows: int = 1) -> None:
-        """Record now what prompts of so many tokens, and steps of `rows` rows, need.
+    def prepare(self, prompts: Sequence[tuple[int, int]], rows: int = 1) -> None:
+        """Record now what prompts need, and steps of up to `rows` rows after them.
 
-        On a GPU the first use of a shape takes some tenths of a second. Without fixed
-        shapes this does nothing. Raises ValueError where a row is in use, and
-        RowFullError for a prompt that leaves no place for a step.
+        A prompt is how many tokens its row has already and how many come. On a GPU the
+        first use of a shape takes some tenths of a second; without fixed shapes this
+        does nothing. Prompts that leave no place for a step are passed over. Raises
+        ValueError where a row is in use.
         """
         if not self._static:
             return
         if any(self._filled):
             raise ValueError("rows are in use: prepare before the first prompt")
-        hidden = self._blocks.shape.hidden
-        for count in tokens:
-            silence = torch.zeros((count, hidden), dtype=self.dtype, device=self.device)
-            for slots in sorted(
-                {row_bucket(each, rows) for each in range(1, rows + 1)}
-            ):
-                try:
-                    self.prefill([slots - 1], [silence])
-                    self.step([slots - 1], [0])
-                finally:
-                    self._filled[slots - 1] = 0
+        slots = sorted({row_bucket(each, self.rows) for each in range(1, rows + 1)})
+        silence = torch.zeros(
+            (self.length, self._blocks.shape.hidden),
+            dtype=self.dtype,
+            device=self.device,
+        )
+        for past, count in prompts:
+            if past + count >= self.length:
+                continue
+            for row in (each - 1 for each in slots):
+                for part in filter(None, (past, count)):
+                    self.prefill([row], [silence[:part]])
+                self.step([row], [0])
+                self.truncate(row, 0)
 
     def filled(self, row: int) -> int:
         """Tokens in a row."""

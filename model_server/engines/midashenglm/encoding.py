@@ -33,6 +33,20 @@ class ChunkEncoder:
         self._static = device.type == "cuda" if static is None else static
         self._replays = Replays(device)
 
+    def prepare(self, chunks: int) -> None:
+        """Record now what 1 to `chunks` chunks need; nothing without fixed shapes."""
+        if self._static:
+            config = self._model.config.encoder
+            device = self._encoder.time_pos_embed.device
+            silence = torch.zeros((config.n_mels, config.chunk_frames), device=device)
+            for count in range(1, chunks + 1):
+                self([silence] * count)
+
+    @property
+    def graphs(self) -> int:
+        """How many shapes have been prepared so far."""
+        return len(self._replays)
+
     @torch.inference_mode()
     def __call__(
         self, chunks: Sequence[Tensor], ends: Sequence[bool] | None = None
