@@ -15,10 +15,18 @@ from torch import Tensor
 
 from model_server.engines.base import EngineError
 from model_server.engines.midashenglm.checkpoint import load
-from model_server.engines.midashenglm.config import CheckpointError
+from model_server.engines.midashenglm.config import (
+    CheckpointError,
+    read_encoder_config,
+)
+from model_server.engines.midashenglm.encoder import AudioEncoder
 from model_server.engines.midashenglm.frontend import FrontEnd
+from model_server.engines.midashenglm.weights import Tensors, fill
 from tests.server.checkpoints import (
+    ENCODER,
     encoder_config,
+    encoder_shapes,
+    random_tensors,
     tokenizer,
     write_midashenglm,
     write_tensors,
@@ -328,6 +336,32 @@ def test_a_fetched_folder_that_lost_a_byte_is_not_loaded(tmp_path: Path) -> None
         EngineError, match=r"config.json has \d+ bytes, not the 3 .* run"
     ):
         load(folder, CPU)
+
+
+def test_plain_dasheng_loads_into_the_same_encoder(tmp_path: Path) -> None:
+    config = ENCODER | {"model_type": "dasheng", "depth": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    write_tensors(
+        tmp_path,
+        random_tensors(encoder_shapes(config, "encoder."), 0, torch.float32),
+        1,
+    )
+    with torch.device("meta"):
+        encoder = AudioEncoder(read_encoder_config(tmp_path))
+
+    fill(
+        encoder,
+        Tensors.open(tmp_path),
+        CPU,
+        lambda _: torch.float32,
+        rename=lambda name: name.removeprefix("encoder."),
+    )
+
+    assert torch.equal(
+        encoder.blocks[2].attn.qkv.weight,
+        tensors_of(tmp_path)["encoder.blocks.2.attn.qkv.weight"],
+    )
+    assert encoder(torch.zeros(1, 64, 40)).shape == (1, 10, 32)
 
 
 def test_nothing_is_asked_of_the_network(
