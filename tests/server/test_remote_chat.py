@@ -11,6 +11,7 @@ import socket
 from typing import Any
 import wave
 
+import httpcore2
 from hypothesis import (
     HealthCheck,
     given,
@@ -21,11 +22,14 @@ import numpy as np
 from pydantic import SecretStr
 import pytest
 
+from model_server.engines import bounded_http, remote_chat
 from model_server.engines.base import EngineBusyError, EngineError, UnusableRequestError
 from model_server.engines.remote_chat import (
     ATTEMPTS,
+    CONNECT_S,
     FAILED_CALLS,
     REST_S,
+    TRIAL_CONNECT_S,
     ChatServer,
     Piece,
     Question,
@@ -189,6 +193,7 @@ def test_the_address_in_messages_holds_no_secret() -> None:
         (["end_early", ["a"]], "ended its answer in the middle"),
         (["endless", "again "], "said more than it was asked for"),
         (["endless", ""], "said more than it was asked for"),
+        (["answer", ["x" * 2000]], "said more than it was asked for"),
         (["giant_line"], "said more than it was asked for"),
         (["giant_error"], "said more than it was asked for"),
         (["bomb"], "does not answer as OpenAI's chat API"),
@@ -416,9 +421,11 @@ def test_a_probability_is_one_whatever_was_sent(
 def test_nothing_heard_and_no_key_stands_in_a_log_even_at_debug_level(
     chat: ScriptedChat, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("openai").setLevel(logging.DEBUG)
     caplog.set_level(logging.DEBUG)
+    for library in ("openai", "httpx2", "httpcore2"):
+        caplog.set_level(logging.DEBUG, library)
     for deed in (
+        ["status", 500, {"X-Heard": SECRET_WORDS}],
         ["answer", [SECRET_WORDS]],
         ["raw", f"data: {SECRET_WORDS}\n\n"],
         ["status", 500, {}, json.dumps({"error": {"message": SECRET_WORDS}})],
@@ -512,6 +519,36 @@ def test_a_server_that_refuses_or_is_left_early_is_there(
         pieces.close()
 
     assert len(chat.seen(given.model)) == calls
+
+
+def test_an_answer_that_stalls_is_given_up_before_its_time_is_over(
+    chat: ScriptedChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_chat, "STALL_S", 0.2)
+    # Longer than a test may last.
+    given = settings(chat.url, ["silence_after", ["a dog"]], timeout_s=600)
+    with pytest.raises(EngineError, match="took too long"):
+        ask(given)
+
+
+def test_the_call_that_tries_again_waits_less_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = []
+
+    def connect(_: object, timeout: float, **more: object) -> None:
+        waits.append(timeout)
+        raise httpcore2.ConnectTimeout
+
+    monkeypatch.setattr(bounded_http._Backend, "connect_tcp", connect)
+    clock = Time()
+    server = ChatServer(RemoteSettings(url="http://gpu.lan:8000/v1"), clock)
+    for _ in range(FAILED_CALLS):
+        failing(server)
+    clock.now += REST_S
+    failing(server)
+
+    assert waits == [CONNECT_S] * FAILED_CALLS + [TRIAL_CONNECT_S]
 
 
 def test_a_server_that_is_not_there_does_not_answer() -> None:
