@@ -15,10 +15,7 @@ from torch import Tensor
 
 from model_server.engines.base import EngineError
 from model_server.engines.midashenglm.checkpoint import load
-from model_server.engines.midashenglm.config import (
-    CheckpointError,
-    read_encoder_config,
-)
+from model_server.engines.midashenglm.config import CheckpointError, read_encoder_config
 from model_server.engines.midashenglm.encoder import AudioEncoder
 from model_server.engines.midashenglm.frontend import FrontEnd
 from model_server.engines.midashenglm.weights import Tensors, fill
