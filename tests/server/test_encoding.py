@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from model_server.engines.midashenglm import clips, hearing
 from model_server.engines.midashenglm.config import read_config
+from model_server.engines.midashenglm.decoding import Decoder
 from model_server.engines.midashenglm.encoding import ChunkEncoder
 from model_server.engines.midashenglm.model import MiDashengLM
 from tests.server.checkpoints import write_midashenglm
@@ -79,3 +83,22 @@ def test_what_was_prepared_is_not_recorded_again(model: MiDashengLM) -> None:
     plain = ChunkEncoder(model)
     plain.prepare(2)
     assert plain.graphs == 0
+
+
+def test_an_engine_is_prepared_for_the_first_command(
+    model: MiDashengLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fixed shapes, as on a GPU."""
+    monkeypatch.setattr(hearing, "Decoder", partial(Decoder, static=True))
+    monkeypatch.setattr(clips, "ChunkEncoder", partial(ChunkEncoder, static=True))
+    words = model.config.text["vocab_size"]
+    ears = hearing.Ears(model, 2, 300, np.ones(words, np.bool_))
+    recorded = ears.decoder.graphs
+    assert recorded > 0
+    hidden = model.config.text["hidden_size"]
+    ears.decoder.prefill([0], [torch.zeros(57, hidden)])
+    ears.decoder.prefill([1], [torch.zeros(104, hidden)])
+    ears.decoder.prefill([1], [torch.zeros(88, hidden)])
+    ears.decoder.step([0], [1])
+    ears.decoder.step([0, 1], [1, 2])
+    assert ears.decoder.graphs == recorded

@@ -119,6 +119,10 @@ class Hearing:
         self._encode = ChunkEncoder(model)
         self._kept: Kept[ChunkKey, Tensor] = Kept(capacity, lambda value: value.nbytes)
 
+    def prepare(self) -> None:
+        """On a GPU, record what clips of up to 30 s need."""
+        self._encode.prepare(3)
+
     def clear(self) -> None:
         """Forget all encodings."""
         self._kept.clear()

@@ -34,6 +34,18 @@ MAX_PREFIXES: Final = 16
 MAX_TOGETHER: Final = 240 * SAMPLE_RATE
 """Samples of clips that are begun in one pass: a sound waits for no more of them."""
 
+USUAL_PROMPTS: Final = (
+    *((0, tokens) for tokens in (48, 112, 176, 240)),
+    *((past, tokens) for past in (64, 128, 192) for tokens in (48, 112)),
+)
+"""Tokens that a row has and that come: clips of up to 30 s, at once or chunk by chunk.
+
+One of each size that `Decoder` rounds up to, with place for some steps.
+"""
+
+USUAL_ROWS: Final = 4
+"""Answers at a time for which steps are recorded before the first one is asked for."""
+
 
 @dataclass(frozen=True)
 class Begin:
@@ -181,6 +193,8 @@ class Ears:
         self._prefixes = _Prefixes(self.decoder, range(rows, rows + prefixes))
         self._hearing = Hearing(model, ENCODED_BYTES)
         self._writable = torch.from_numpy(writable).to(self._device)
+        self._hearing.prepare()
+        self.decoder.prepare(USUAL_PROMPTS, min(rows, USUAL_ROWS))
 
     def release(self, row: int) -> None:
         """Free a call's row."""
