@@ -239,11 +239,7 @@ class MicrophoneDevice(Listener):
             )
 
     def _transcript(self, transcript: Transcript) -> None:
-        """Publish a text and obey it."""
-        self._publisher.send(
-            payloads.transcript_topic(self.slug),
-            payloads.transcript_payload(transcript),
-        )
+        """Obey a text."""
         self._entry.async_create_background_task(
             self._hass, self._obey(transcript), f"earshot command {self.slug}"
         )
@@ -258,7 +254,13 @@ class MicrophoneDevice(Listener):
                 self._hass, transcript, device.id if device else None
             )
         if outcome.intent is None:
+            # An engine that writes down any speech hears more than commands: what
+            # people say to each other is nobody's business.
             return
+        self._publisher.send(
+            payloads.transcript_topic(self.slug),
+            payloads.transcript_payload(transcript),
+        )
         payload = payloads.intent_payload(transcript, outcome)
         self._publisher.send(payloads.intent_topic(self.slug), payload)
         if outcome.refused is None:
