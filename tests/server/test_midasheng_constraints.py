@@ -150,6 +150,16 @@ def test_an_answer_that_is_finished_by_hand_is_valid() -> None:
     assert grammars().tokens.decode_bytes(tokens) == b'{"a": "q"}'
 
 
+def test_a_grammar_that_fails_under_way_ends_the_answer_with_an_error() -> None:
+    answer = grammars().compile({"type": "boolean"}).begin(9)
+    answer._matcher.consume_token(0)
+
+    with pytest.raises(UnusableRequestError, match="too complex"):
+        answer.mask()
+    with pytest.raises(UnusableRequestError, match="too complex"):
+        answer.finish()
+
+
 def nested(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):

@@ -30,16 +30,16 @@ from model_server.engines.base import (
 )
 from model_server.engines.midashenglm import labels, recognizer as recognizer_module
 from model_server.engines.midashenglm.answers import Question
-from model_server.engines.midashenglm.clips import Clip
+from model_server.engines.midashenglm.clips import Clip, Kept
 from model_server.engines.midashenglm.engine import MiDasheng
 from model_server.engines.midashenglm.hearing import Ahead
 from model_server.engines.midashenglm.labels import HOP, WINDOW
 from model_server.engines.midashenglm.scheduler import Work as Steps
-from model_server.engines.prompts import CAPTION, LABELS
-from model_server.engines.understanding import read_intent
+from model_server.engines.prompts import CAPTION, LABELS, transcribe
+from model_server.engines.understanding import intent_instruction, read_intent
 from model_server.settings import MiDashengSettings
 from tests.server.checkpoints import write_midashenglm
-from tests.server.homes import family_home, lamp_home
+from tests.server.homes import lamp_home
 from tests.server.midasheng import (
     CHUNK_FRAMES,
     core,
@@ -384,6 +384,18 @@ def test_an_intent_that_is_not_sure_is_not_passed_on(
         assert any(each.intent is not None for each in found) is passed
 
 
+def test_an_answer_that_is_no_intent_is_an_error_and_no_command(
+    engine: MiDasheng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(answer: str, vocabulary: Vocabulary) -> Any:
+        raise ValueError(answer)
+
+    monkeypatch.setattr(recognizer_module, "read_intent", unreadable)
+    engine.recognizer.set_vocabulary(lamp_home())
+    with pytest.raises(EngineError, match="no intent"):
+        engine.recognizer.recognize(say("turn on the kitchen lights"), "en")
+
+
 def test_speech_in_another_language_than_the_home_is_only_written_down(
     engine: MiDasheng,
 ) -> None:
@@ -394,15 +406,22 @@ def test_speech_in_another_language_than_the_home_is_only_written_down(
     assert max(work.prefilled) < 200
 
 
+@pytest.mark.parametrize("missing", [1, 10**4])
 def test_a_home_too_large_to_be_told_is_only_written_down(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, missing: int
 ) -> None:
-    with serving(row_tokens=1024) as engine:
-        engine.recognizer.set_vocabulary(family_home())
-        found = engine.recognizer.recognize(say("turn on the kitchen lights"), "en")
-
-    assert "too large to be understood" in caplog.text
-    assert found.text
+    with serving() as engine:
+        prompt = core(engine).prompts.instruction(intent_instruction(lamp_home()))
+        seconds, chunks = 30, 150
+        needed = len(prompt.before) + chunks + len(prompt.after)
+        needed += 24 + 16 * seconds + 128
+    for row_tokens, told in ((needed, True), (max(900, needed - missing), False)):
+        caplog.clear()
+        with serving(row_tokens=row_tokens) as engine:
+            engine.recognizer.set_vocabulary(lamp_home())
+            found = engine.recognizer.recognize(say("turn on the kitchen lights"), "en")
+        assert ("too large to be understood" not in caplog.text) is told
+        assert found.text or told
 
 
 @pytest.mark.parametrize("max_tokens", [40, 60, 200])
@@ -413,6 +432,14 @@ def test_json_is_valid_by_its_schema_whatever_the_weights(max_tokens: int) -> No
                 engine.describer.describe(talk(2), "JSON", MUSIC, max_tokens)
             )
         jsonschema.validate(json.loads(said), MUSIC)
+
+
+def test_json_that_goes_in_circles_is_closed(engine: MiDasheng) -> None:
+    said = "".join(engine.describer.describe(talk(2), "?", {"type": "string"}, 2000))
+
+    assert len(core(engine).prompts.encode(json.loads(said))) < 1000
+    assert recognizer_module._once("to the door " * 30) == "to the door"
+    assert recognizer_module._once("no no no") == "no no no"
 
 
 def test_json_with_one_possible_answer_needs_no_model(engine: MiDasheng) -> None:
@@ -478,6 +505,17 @@ def test_the_longest_clip_can_be_described(engine: MiDasheng) -> None:
     assert "".join(engine.describer.describe(hum(60), CAPTION, max_tokens=5))
 
 
+def test_an_instruction_to_transcribe_is_the_one_of_speech_recognition(
+    engine: MiDasheng,
+) -> None:
+    with watched(engine) as work:
+        list(engine.describer.describe(talk(2), transcribe("th"), max_tokens=2))
+
+    prompt = core(engine).prompts.transcription("th")
+    assert prompt != core(engine).prompts.instruction(transcribe("th"))
+    assert work.prefilled == [len(prompt.before) + 10 + len(prompt.after)]
+
+
 def test_closing_an_answer_frees_its_row(engine: MiDasheng) -> None:
     for _ in range(30):
         answer = engine.describer.describe(talk(2), "JSON", MUSIC)
@@ -526,6 +564,26 @@ def test_too_little_memory_names_the_way_out_and_the_engine_goes_on(
     with watched(engine) as work:
         assert engine.recognizer.recognize(talk(3), "en").text == plain
     assert work.passes == 1
+
+
+def test_what_is_kept_is_bounded_and_the_oldest_makes_room() -> None:
+    kept: Kept[str, bytes] = Kept(10, len)
+    for key in "abc":
+        kept.put(key, b"1234"[: 3 if key == "c" else 4])
+        kept.get("a")
+    assert (kept.get("a"), kept.get("b"), kept.get("c")) == (b"1234", None, b"123")
+    kept.put("a", b"12")
+    assert kept.bytes == 5
+    kept.put("huge", b"1" * 11)
+    assert (kept.get("huge"), kept.bytes) == (None, 0)
+
+
+def test_more_clips_than_are_kept_are_answered_all_the_same(engine: MiDasheng) -> None:
+    said = {}
+    for _ in range(2):
+        for seed in range(20):
+            text = "".join(engine.describer.describe(hum(1, seed), "?", max_tokens=4))
+            assert said.setdefault(seed, text) == text
 
 
 def test_a_defect_in_the_model_fails_its_call_only(
