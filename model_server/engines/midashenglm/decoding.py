@@ -7,7 +7,7 @@ rows and of length, so that their time is the GPU's and not the launching's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,19 +16,11 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from model_server.engines.base import EngineError
-from model_server.engines.midashenglm.blocks import (
-    Blocks,
-    additive,
-    attend_fresh,
-    attend_masked,
-)
 from model_server.engines.midashenglm.graphs import Replays
+from model_server.engines.midashenglm.passes import BLOCK, Passes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_BLOCK = 64
-"""Lengths are rounded up to this: what attention's kernels divide keys into."""
 
 _TOGETHER = 8192
 """Tokens in one forward of a prefill: a GPU is busy with them, and they need about
@@ -93,28 +85,13 @@ class Decoder:
         """
         if rows < 1 or length < 1:
             raise ValueError(f"{rows} rows of {length} tokens: both must be at least 1")
-        self._capacity = -(-(length + 1) // _BLOCK) * _BLOCK
-        self._blocks = Blocks(model, length)
+        self._passes = Passes(model, rows, length)
         self.rows, self.length = rows, length
-        shape = self._blocks.shape
-        self.device, self.dtype = self._blocks.device, self._blocks.dtype
+        self.device, self.dtype = self._passes.device, self._passes.dtype
         self._static = self.device.type == "cuda" if static is None else static
-        # Keys and, beside them, values. The last position of each row takes what is to be written
-        # nowhere (padding): it is past `length`, so nothing ever sees it.
-        self._cache = torch.zeros(
-            (shape.layers, rows, self._capacity, 2 * shape.key_heads, shape.dim),
-            dtype=self.dtype,
-            device=self.device,
-        )
-        # Each row's finished hidden state after its last token: the first token of
-        # a continuation is scored with it. One more row takes the idle rows' states.
-        self._states = torch.zeros(
-            (rows + 1, shape.hidden), dtype=self.dtype, device=self.device
-        )
         self._filled = [0] * rows
         self._fresh = [False] * rows  # whether the state is that of the last token
         self._replays = Replays(self.device)
-        self._ascending = torch.arange(max(rows, self._capacity), device=self.device)
 
     @property
     def graphs(self) -> int:
@@ -124,7 +101,7 @@ class Decoder:
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values."""
-        return self._cache.nbytes
+        return self._passes.cache.nbytes
 
     def prepare(self, prompts: Sequence[tuple[int, int]], rows: int = 1) -> None:
         """Record now what prompts need, and steps of up to `rows` rows after them.
@@ -140,7 +117,7 @@ class Decoder:
             raise ValueError("rows are in use: prepare before the first prompt")
         slots = sorted({row_bucket(each, self.rows) for each in range(1, rows + 1)})
         silence = torch.zeros(
-            (self.length, self._blocks.shape.hidden),
+            (self.length, self._passes.blocks.shape.hidden),
             dtype=self.dtype,
             device=self.device,
         )
@@ -161,7 +138,7 @@ class Decoder:
         """Embeddings of tokens, (tokens, hidden), in the model's type."""
         with torch.inference_mode():
             ids = self._send(list(tokens)).to(self.device, non_blocking=True)
-            embeddings: Tensor = self._blocks.embed(ids)
+            embeddings: Tensor = self._passes.blocks.embed(ids)
             return embeddings
 
     @torch.inference_mode()
@@ -172,12 +149,12 @@ class Decoder:
         RowFullError, before anything is written, and ValueError for an unknown or
         repeated row, for none, or for embeddings of another shape.
         """
-        return self._blocks.logits(self._append(rows, embeddings)).float()
+        return self._passes.blocks.logits(self._append(rows, embeddings)).float()
 
     def _append(self, rows: Sequence[int], embeddings: Sequence[Tensor]) -> Tensor:
         """Append to rows in as few forwards as fit; the finished states after each."""
         self._check(rows, [len(each) for each in embeddings])
-        hidden = self._blocks.shape.hidden
+        hidden = self._passes.blocks.shape.hidden
         for each in embeddings:
             if each.dim() != 2 or each.shape[1] != hidden:
                 raise ValueError(
@@ -205,19 +182,19 @@ class Decoder:
         longest, past = max(counts), max(self._filled[row] for row in rows)
         graphed = self._static and len(rows) == 1 and longest <= _GRAPHED
         if graphed:
-            longest = bucket(longest, _GRAPHED, _BLOCK)
-            past = bucket(past, self._capacity, _BLOCK) if past else 0
+            longest = bucket(longest, _GRAPHED, BLOCK)
+            past = bucket(past, self._passes.capacity, BLOCK) if past else 0
         if len(rows) == 1 and longest == counts[0]:
             hidden = embeddings[0][None].to(self.device, self.dtype)
         else:
             hidden = torch.zeros(
-                (len(rows), longest, self._blocks.shape.hidden),
+                (len(rows), longest, self._passes.blocks.shape.hidden),
                 dtype=self.dtype,
                 device=self.device,
             )
             for place, each in zip(hidden, embeddings, strict=True):
                 place[: len(each)] = each
-        spare = self._capacity - 1
+        spare = self._passes.capacity - 1
         plan = self._send(
             [
                 [
@@ -229,50 +206,10 @@ class Decoder:
                 for row, count in zip(rows, counts, strict=True)
             ]
         )
-        forward = self._appending(past)
+        forward = self._passes.append(past)
         if graphed:
             return self._replays(("prefill", longest, past), forward, hidden, plan)
         return forward(hidden, plan.to(self.device, non_blocking=True))
-
-    def _appending(self, past: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Make the forward that appends to rows, of which `past` tokens are seen."""
-
-        def forward(hidden: Tensor, plan: Tensor) -> Tensor:
-            rows, last, positions = plan[:, 0], plan[:, 1], plan[:, 2:]
-            places = (rows[:, None] * self._capacity + positions).flatten()
-            mask = self._append_mask(positions, past) if past else None
-
-            def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
-                self._write(layer, places, key_value)
-                if mask is None:
-                    return attend_fresh(query, key_value)
-                seen = self._cache[layer, :, :past].index_select(0, rows)
-                return attend_masked(query, torch.cat((seen, key_value), 1), mask)
-
-            hidden = self._blocks(hidden, positions.clamp_max(self.length - 1), attend)
-            states = self._blocks.finish(hidden[self._ascending[: len(rows)], last])
-            self._states.index_copy_(0, rows, states)
-            return states
-
-        return forward
-
-    def _append_mask(self, positions: Tensor, past: int) -> Tensor:
-        """Mask (rows, 1, tokens, past + tokens) for tokens at positions (rows, tokens)."""
-        rows, tokens = positions.shape
-        seen = self._ascending[:past] < positions[:, :1]
-        order = torch.arange(tokens, device=self.device)
-        keep = torch.cat(
-            (
-                seen[:, None].expand(rows, tokens, past),
-                (order[:, None] >= order).expand(rows, tokens, tokens),
-            ),
-            -1,
-        )
-        return additive(keep[:, None], self.dtype)
-
-    def _write(self, layer: int, places: Tensor, key_value: Tensor) -> None:
-        """Put keys and values of (rows, tokens) where places, (rows * tokens,), say."""
-        self._cache[layer].flatten(0, 1).index_copy_(0, places, key_value.flatten(0, 1))
 
     @torch.inference_mode()
     def step(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
@@ -299,10 +236,12 @@ class Decoder:
             plan = self._send([list(tokens), positions, list(rows)]).to(self.device)
             ordered = list(rows) == list(range(len(rows)))
             seen = max(positions) + 1
-            return self._stepping(len(rows), seen, gather=not ordered)(plan), None
+            return self._passes.step(len(rows), seen, gather=not ordered)(plan), None
         slots, plan = self._slots(rows, tokens, positions)
-        seen = bucket(max(positions) + 1, self._capacity, _BLOCK)
-        logits = self._replays(("step", slots, seen), self._stepping(slots, seen), plan)
+        seen = bucket(max(positions) + 1, self._passes.capacity, BLOCK)
+        logits = self._replays(
+            ("step", slots, seen), self._passes.step(slots, seen), plan
+        )
         return logits, self._send(list(rows)).to(self.device, non_blocking=True)
 
     def _slots(
@@ -310,46 +249,10 @@ class Decoder:
     ) -> tuple[int, Tensor]:
         """Lay a step out over all rows up to a bucket; idle ones write to no place."""
         slots = row_bucket(max(rows) + 1, self.rows)
-        given, places = [0] * slots, [self._capacity - 1] * slots
+        given, places = [0] * slots, [self._passes.capacity - 1] * slots
         for row, token, position in zip(rows, tokens, positions, strict=True):
             given[row], places[row] = token, position
         return slots, self._send([given, places, list(range(slots))])
-
-    def _stepping(
-        self, count: int, seen: int, *, gather: bool = False
-    ) -> Callable[[Tensor], Tensor]:
-        """Make the forward of one token for each of `count` rows, which see `seen` places.
-
-        Without `gather` they are the first rows, whose keys are read where they lie.
-        """
-
-        def forward(plan: Tensor) -> Tensor:
-            tokens, positions, rows = plan
-            places = rows * self._capacity + positions
-            mask = additive(
-                (self._ascending[:seen] <= positions[:, None])[:, None, None],
-                self.dtype,
-            )
-
-            def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
-                self._write(layer, places, key_value)
-                if gather:
-                    seen_here = self._cache[layer, :, :seen].index_select(0, rows)
-                else:
-                    seen_here = self._cache[layer, :count, :seen]
-                return attend_masked(query, seen_here, mask)
-
-            hidden = self._blocks(
-                self._blocks.embed(tokens)[:, None],
-                positions.clamp_max(self.length - 1)[:, None],
-                attend,
-            )
-            states = self._blocks.finish(hidden[:, 0])
-            active = positions < self.length
-            self._states.index_copy_(0, rows.where(active, self.rows), states)
-            return self._blocks.logits(states)
-
-        return forward
 
     @torch.inference_mode()
     def generate(
@@ -364,7 +267,7 @@ class Decoder:
         if new_tokens < 1:
             raise ValueError(f"{new_tokens} new tokens: at least 1 is needed")
         self._check(rows, [len(each) + new_tokens - 1 for each in embeddings])
-        chosen = self._blocks.logits(self._append(rows, embeddings)).argmax(-1)
+        chosen = self._passes.blocks.logits(self._append(rows, embeddings)).argmax(-1)
         found = torch.empty(
             (new_tokens, len(rows)), dtype=torch.int64, device=self.device
         )
@@ -378,33 +281,23 @@ class Decoder:
         places = (
             self._send(list(rows)).to(self.device, non_blocking=True)
             if self._static
-            else self._ascending[: len(rows)]
+            else self._passes.ascending[: len(rows)]
         )
         plan[0, places] = chosen
         for turn in range(1, new_tokens):
             seen = max(positions) + turn
             if self._static:
-                seen = bucket(seen, self._capacity, _BLOCK)
-                forward = self._greedy(self._stepping(slots, seen))
+                seen = bucket(seen, self._passes.capacity, BLOCK)
+                forward = self._passes.greedy(self._passes.step(slots, seen))
                 plan = self._replays(("greedy", slots, seen), forward, plan)
             else:
-                plan = self._greedy(self._stepping(slots, seen, gather=True))(plan)
+                plan = self._passes.greedy(self._passes.step(slots, seen, gather=True))(
+                    plan
+                )
             found[turn] = plan[0, places]
         for row in rows:
             self._filled[row] += new_tokens - 1
         return found.T
-
-    def _greedy(
-        self, forward: Callable[[Tensor], Tensor]
-    ) -> Callable[[Tensor], Tensor]:
-        """Make the forward that turns a step's plan into the next step's."""
-
-        def advance(plan: Tensor) -> Tensor:
-            chosen = forward(plan).argmax(-1)
-            active = plan[1] < self.length
-            return torch.stack((chosen.where(active, 0), plan[1] + active, plan[2]))
-
-        return advance
 
     @torch.inference_mode()
     def score(self, row: int, continuations: Sequence[Sequence[int]]) -> Tensor:
@@ -426,7 +319,11 @@ class Decoder:
         starts = [i for i, each in enumerate(continuations) if each]
         if not starts:
             return result
-        first = self._blocks.logits(self._states[row : row + 1]).float().log_softmax(-1)
+        first = (
+            self._passes.blocks.logits(self._passes.states[row : row + 1])
+            .float()
+            .log_softmax(-1)
+        )
         result[starts, 0] = first[0, [continuations[i][0] for i in starts]]
         for part in _portions(
             [i for i in starts if len(continuations[i]) > 1],
@@ -456,19 +353,10 @@ class Decoder:
             self.device, non_blocking=True
         )
         tokens, positions, owners, targets, index, place = plan
-        keep = (owners[:, None] == owners) & (positions[:, None] >= positions)
-        keep = torch.cat((keep.new_ones(len(tokens), filled), keep), -1)
-        mask = additive(keep[None, None], self.dtype)
-
-        def attend(layer: int, query: Tensor, key_value: Tensor) -> Tensor:
-            prefix = self._cache[layer, row : row + 1, :filled]
-            return attend_masked(query, torch.cat((prefix, key_value), 1), mask)
-
-        hidden = self._blocks(self._blocks.embed(tokens)[None], positions[None], attend)
-        states = self._blocks.finish(hidden[0])
+        states = self._passes.beside(row, filled, tokens, positions, owners)
         for start in range(0, len(tokens), _SCORED):
             part = slice(start, start + _SCORED)
-            logits = self._blocks.logits(states[part]).float()
+            logits = self._passes.blocks.logits(states[part]).float()
             chances = -F.cross_entropy(logits, targets[part], reduction="none")
             result[index[part], place[part]] = chances
 
@@ -481,8 +369,8 @@ class Decoder:
                 raise ValueError(f"row {row} is in use: truncate it to 0 first")
         filled = self._filled[source]
         for row in rows:
-            self._cache[:, row, :filled] = self._cache[:, source, :filled]
-            self._states[row] = self._states[source]
+            self._passes.cache[:, row, :filled] = self._passes.cache[:, source, :filled]
+            self._passes.states[row] = self._passes.states[source]
             self._filled[row] = filled
             self._fresh[row] = self._fresh[source]
 
