@@ -32,9 +32,9 @@ from model_server.engines.midashenglm import labels, recognizer as recognizer_mo
 from model_server.engines.midashenglm.answers import Question
 from model_server.engines.midashenglm.clips import Clip, Kept
 from model_server.engines.midashenglm.engine import MiDasheng
-from model_server.engines.midashenglm.hearing import Ahead
+from model_server.engines.midashenglm.hearing import Ahead, Begin
 from model_server.engines.midashenglm.labels import HOP, WINDOW
-from model_server.engines.midashenglm.scheduler import Work as Steps
+from model_server.engines.midashenglm.scheduler import LATER, Work as Steps
 from model_server.engines.prompts import CAPTION, LABELS, transcribe
 from model_server.engines.understanding import intent_instruction, read_intent
 from model_server.settings import MiDashengSettings
@@ -207,6 +207,33 @@ def test_questions_that_come_at_once_share_the_clip_too(engine: MiDasheng) -> No
     assert work.passes == 1
     assert len(set(texts)) == 1
     assert texts[0].endswith(rest)
+
+
+def test_of_two_questions_about_a_new_clip_one_waits_for_the_other(
+    engine: MiDasheng,
+) -> None:
+    ears, prompts = core(engine).ears, core(engine).prompts
+    clip = Clip.of(talk(3))
+    first, second = (Begin(row, clip, prompts.instruction("Who?")) for row in range(2))
+    with watched(engine) as work:
+        choice, waits = ears.perform([first, second])
+        assert waits is LATER
+        assert ears.decoder.filled(second.row) == 0
+        (later,) = ears.perform([second])
+
+    assert later.token == choice.token
+    assert later.logprob == pytest.approx(choice.logprob, abs=1e-4)
+    assert work.passes == 1
+    assert work.prefilled[1] == len(second.prompt.after)
+
+
+def test_of_many_long_clips_some_wait_for_the_next_pass(engine: MiDasheng) -> None:
+    prompt = core(engine).prompts.instruction("Who?")
+    needs = [Begin(row, Clip.of(hum(60, row)), prompt) for row in range(5)]
+
+    answers = core(engine).ears.perform(needs)
+
+    assert [answer is LATER for answer in answers] == [False] * 4 + [True]
 
 
 def test_with_the_text_first_the_encoding_is_shared_all_the_same() -> None:
