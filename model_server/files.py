@@ -185,6 +185,10 @@ def describe_file(
 def description_panel(path: Path, said: dict[str, Any]) -> Panel:
     """The answer, with the engine that gave it."""
     engine = said["engine"]
-    answer = JSON.from_data(said["json"]) if "json" in said else Text(said["text"])
+    answer = (
+        JSON.from_data(said["json"])
+        if "json" in said
+        else Text(said["text"] or "(no answer)")
+    )
     by = f"{engine['name']} {engine['version']}"
     return Panel(answer, title=Text(path.name), subtitle=Text(by))

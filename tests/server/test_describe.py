@@ -176,7 +176,9 @@ async def test_whatever_a_form_looks_like_it_is_answered(house: House) -> None:
                 at = at % 400 if made.random() < 0.5 else len(body) - 1 - at % 400
                 body[at : at + made.randrange(4)] = made.randbytes(made.randrange(4))
             kind = {"Content-Type": request.headers["Content-Type"]}
-            response = await http.post("/v1/describe", content=bytes(body), headers=kind)
+            response = await http.post(
+                "/v1/describe", content=bytes(body), headers=kind
+            )
             seen.add(response.status_code)
             assert response.status_code in {200, 400, 413, 422}, bytes(body[:500])
             assert response.json()
@@ -294,6 +296,14 @@ def test_the_command_prints_what_is_heard(clip: Path, measured: Meter) -> None:
         INSTRUCTIONS["scene"],
         "Is it loud? Answer with 1-2 sentences",
     ]
+
+
+def test_the_command_tells_of_an_answer_without_words(
+    clip: Path, measured: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "describe", lambda *_: iter(()))
+
+    assert "(no answer)" in run("describe", clip).stdout
 
 
 def test_the_command_answers_by_a_schema(
