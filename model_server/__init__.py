@@ -4,5 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# Since 1.29 onnxruntime reports to its maker unless this is set before it is imported.
+# Before anything is imported that would otherwise report to its maker: onnxruntime does
+# since 1.29, and huggingface_hub tells with each download which packages are installed.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -7,6 +7,8 @@ from pathlib import Path
 import subprocess
 import sys
 
+import pytest
+
 LOAD = """
 from model_server.engines.embedded.sounds import EmbeddedClassifier
 EmbeddedClassifier()
@@ -34,3 +36,10 @@ def test_onnxruntime_makes_no_identifier_and_no_store_for_reports(
     assert done.stdout == "loaded\n"
     assert "telemetry" not in done.stderr.lower()
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_download_does_not_tell_what_is_installed() -> None:
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415 - may be absent
+
+    assert "torch/" not in build_hf_headers(token=False)["user-agent"]
