@@ -10,13 +10,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from model_server.api.answers import Answer, EventStream, decoded, describer_of, joined
-from model_server.api.openai_chat import (
-    ChatBody,
-    completion,
-    completion_events,
-    read_chat,
-    until_stop,
-)
+from model_server.api.openai_chat import ChatBody, read_chat
+from model_server.api.openai_completion import completion, completion_events, until_stop
 from model_server.api.openai_transcription import (
     FIELDS,
     Segment,

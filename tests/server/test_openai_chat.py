@@ -14,7 +14,7 @@ import numpy as np
 import openai
 import pytest
 
-from model_server.api.openai_chat import until_stop
+from model_server.api.openai_completion import until_stop
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.engines.base import EngineBusyError, EngineError, UnusableRequestError
 from tests.server.client import House, Serve
