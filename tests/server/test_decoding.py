@@ -459,3 +459,36 @@ def test_a_replay_keeps_no_memory_of_its_callers() -> None:
     again = replays("double", lambda each: each * 100, torch.full((3,), 5.0))
     assert again.tolist() == [10, 10, 10]
     assert len(replays) == 1
+
+
+def test_a_pass_that_fails_leaves_rows_and_no_wrong_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "_TOGETHER", 20)
+    model = qwen("qwen2")
+    decoder = Decoder(model, 2, 60)
+    told = _clip(9)
+    decoder.prefill([0], [told])
+    append, portions = decoder._passes.append, []
+
+    def short_of_memory(past: int) -> Any:
+        portions.append(past)
+        if len(portions) == 2:
+            raise torch.OutOfMemoryError
+        return append(past)
+
+    monkeypatch.setattr(decoder._passes, "append", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.prefill([0, 1], [_clip(5, 7), _clip(18, 8)])
+    assert [decoder.filled(row) for row in range(2)] == [9, 0]
+    with pytest.raises(ValueError, match="must have had a token appended"):
+        decoder.score(0, [[1]])
+    told = torch.cat((told, decoder.embed([4])))
+    expected = _reference(model, told)[-1]
+    torch.testing.assert_close(
+        decoder.step([0], [4])[0], expected, atol=2e-4, rtol=1e-3
+    )
+    chances = decoder.score(0, [[1]])
+    torch.testing.assert_close(
+        chances[0, 0], expected.log_softmax(-1)[1], atol=1e-3, rtol=1e-3
+    )

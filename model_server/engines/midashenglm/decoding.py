@@ -161,6 +161,7 @@ class Decoder:
                     f"embeddings of shape {tuple(each.shape)}: "
                     f"(tokens, {hidden}) is needed"
                 )
+        self._begin(rows)
         order = sorted(range(len(rows)), key=lambda i: len(embeddings[i]))
         found = torch.cat(
             [
@@ -169,8 +170,7 @@ class Decoder:
             ]
         )
         for row, each in zip(rows, embeddings, strict=True):
-            self._filled[row] += len(each)
-            self._fresh[row] = True
+            self._end(row, len(each))
         if order == list(range(len(rows))):
             return found
         back = sorted(range(len(rows)), key=order.__getitem__)
@@ -208,7 +208,9 @@ class Decoder:
         )
         forward = self._passes.append(past)
         if graphed:
-            return self._replays(("prefill", longest, past), forward, hidden, plan)
+            # What a replay returns is overwritten by its next call.
+            key = ("prefill", longest, past)
+            return self._replays(key, forward, hidden, plan).clone()
         return forward(hidden, plan.to(self.device, non_blocking=True))
 
     @torch.inference_mode()
@@ -221,10 +223,10 @@ class Decoder:
         if len(tokens) != len(rows):
             raise ValueError(f"{len(tokens)} tokens for {len(rows)} rows")
         self._check(rows, [1] * len(rows))
+        self._begin(rows)
         logits, order = self._advance(rows, tokens)
         for row in rows:
-            self._filled[row] += 1
-            self._fresh[row] = True
+            self._end(row, 1)
         return (logits if order is None else logits[order]).float()
 
     def _advance(
@@ -284,6 +286,7 @@ class Decoder:
             else self._passes.ascending[: len(rows)]
         )
         plan[0, places] = chosen
+        self._begin(rows)
         for turn in range(1, new_tokens):
             seen = max(positions) + turn
             if self._static:
@@ -296,7 +299,7 @@ class Decoder:
                 )
             found[turn] = plan[0, places]
         for row in rows:
-            self._filled[row] += new_tokens - 1
+            self._end(row, new_tokens - 1)
         return found.T
 
     @torch.inference_mode()
@@ -403,6 +406,15 @@ class Decoder:
             needed = self._filled[self._known(row)] + count
             if needed > self.length:
                 raise RowFullError(needed, self.length)
+
+    def _begin(self, rows: Sequence[int]) -> None:
+        """Until a pass has ended, a row's state may be that of any token."""
+        for row in rows:
+            self._fresh[row] = False
+
+    def _end(self, row: int, count: int) -> None:
+        self._filled[row] += count
+        self._fresh[row] = True
 
     def _send(self, numbers: list[int] | list[list[int]]) -> Tensor:
         """Integers as a tensor whose way to the device waits for nothing."""
