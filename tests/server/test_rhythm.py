@@ -71,9 +71,17 @@ def test_music_over_an_alarm_does_not_hide_it(make: object) -> None:
     assert _starts(audio) == ["smoke" if make is synthesis.t3 else "co"]
 
 
+@pytest.fixture(scope="module")
+def beeping_things() -> dict[str, synthesis.Audio]:
+    """Two minutes of each, made once."""
+    return look_alikes()
+
+
 @pytest.mark.parametrize("name", sorted(look_alikes(1.0)))
-def test_other_things_that_beep_are_no_alarm(name: str) -> None:
-    assert _starts(look_alikes()[name]) == []
+def test_other_things_that_beep_are_no_alarm(
+    name: str, beeping_things: dict[str, synthesis.Audio]
+) -> None:
+    assert _starts(beeping_things[name]) == []
 
 
 def test_one_group_alone_is_no_alarm() -> None:

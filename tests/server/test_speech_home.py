@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from model_server.engines.embedded.home import cached_home, compile_home, home_v
 from model_server.engines.embedded.sentences import build_network, read_plain_templates
 from tests.server.homes import family_home, lamp_home
 
+# Compiling takes long, and gives the same each time.
+_compiled_once = cache(compile_home)
+
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Vocabulary]:
@@ -22,7 +26,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Vocabulary]:
 
     def counting(vocabulary: Vocabulary) -> home_module.Home:
         done.append(vocabulary)
-        return compile_home(vocabulary)
+        return _compiled_once(vocabulary)
 
     monkeypatch.setattr(home_module, "compile_home", counting)
     return done
@@ -69,7 +73,7 @@ def test_a_damaged_cache_is_compiled_again(
 
 
 def test_a_cache_that_cannot_be_written_costs_only_a_line_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, compiled: list[Vocabulary]
 ) -> None:
     blocked = tmp_path / "cache"
     blocked.write_text("a file where a folder should be")
@@ -78,7 +82,7 @@ def test_a_cache_that_cannot_be_written_costs_only_a_line_in_the_log(
 
 
 def test_a_failed_write_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[Vocabulary]
 ) -> None:
     def full(self: Path, target: Path) -> Path:
         raise OSError("disk full")
@@ -88,7 +92,13 @@ def test_a_failed_write_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_old_homes_are_forgotten(tmp_path: Path) -> None:
+def test_old_homes_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renamed(vocabulary: Vocabulary) -> home_module.Home:
+        return replace(_compiled_once(lamp_home()), version=home_version(vocabulary))
+
+    monkeypatch.setattr(home_module, "compile_home", renamed)
     for number in range(12):
         cached_home(
             Vocabulary(
