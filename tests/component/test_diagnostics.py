@@ -22,11 +22,20 @@ async def test_they_tell_the_state_without_secrets(
     )
     stream = await server.stream()
     await stream.transcript("my secret diary")
+    await stream.transcript("never mind")
     await stream.sound("smoke", "start", "event-1")
-    await wait_for(lambda: entry.runtime_data.publisher.waiting == 2)
+    await wait_for(lambda: entry.runtime_data.publisher.waiting == 4)
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     text = json.dumps(diagnostics)
-    for secret in (TOKEN, "127.0.0.1", "secret", "diary", str(tone), "installation-1"):
+    for secret in (
+        TOKEN,
+        "127.0.0.1",
+        "secret",
+        "diary",
+        "never mind",
+        str(tone),
+        "installation-1",
+    ):
         assert secret not in text
     assert diagnostics["entry"]["token"] == "**REDACTED**"
     assert diagnostics["server"]["available"] is True
@@ -34,7 +43,7 @@ async def test_they_tell_the_state_without_secrets(
     assert diagnostics["mqtt"] == {
         "connected": False,
         "published": 0,
-        "waiting": 2,
+        "waiting": 4,
         "dropped": 0,
     }
     kitchen, door = diagnostics["microphones"]
