@@ -120,6 +120,7 @@ def cluster() -> Iterator[Cluster]:
     # Short, because the names of Unix sockets are; everything Ray writes goes here.
     folder = Path(tempfile.mkdtemp(prefix="er-", dir="/tmp"))
     before = dict(os.environ)
+    others = set(psutil.Process().children(recursive=True))
     os.environ |= {
         "TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -143,7 +144,12 @@ def cluster() -> Iterator[Cluster]:
         wait_for_health(url, process, log)
         yield Cluster(url, TokenFile(folder / "data").read())
     finally:
-        started = psutil.Process().children(recursive=True)
+        # Of other tests in this process, servers and a resource tracker may still run.
+        started = [
+            each
+            for each in set(psutil.Process().children(recursive=True)) - others
+            if "ray" in command_of(each)
+        ]
         process.kill()
         process.wait()
         ray.shutdown()
@@ -153,6 +159,14 @@ def cluster() -> Iterator[Cluster]:
         os.environ.clear()
         os.environ |= before
         shutil.rmtree(folder)
+
+
+def command_of(process: psutil.Process) -> str:
+    """Its command line; empty for one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def lives(process: psutil.Process) -> bool:

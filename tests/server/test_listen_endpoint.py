@@ -24,6 +24,7 @@ from tests.server.voices import say, silence
 
 CHUNK = 160
 PER_SECOND = SAMPLE_RATE // CHUNK
+MARGINS_S = EndpointSettings().pre_roll_s + EndpointSettings().post_s
 
 
 class LoudIsSpeech:
@@ -185,7 +186,7 @@ def test_for_any_scores_and_any_cut_the_events_are_the_same_and_in_order(
     for start, utterance in zip(whole[::2], whole[1::2], strict=True):
         assert isinstance(utterance, Utterance)
         assert previous <= start.start == utterance.start < utterance.end <= pcm.size
-        assert utterance.pcm.size <= (2.0 + 0.75) * SAMPLE_RATE + 2 * CHUNK
+        assert utterance.pcm.size <= (2.0 + MARGINS_S) * SAMPLE_RATE + 2 * CHUNK
         previous = utterance.end
 
 
