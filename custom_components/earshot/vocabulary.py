@@ -141,21 +141,22 @@ class VocabularySync:
             self._sender.async_schedule_call()
 
     async def _async_send(self) -> None:
-        """Send the vocabulary if it is not what the server has."""
-        vocabulary = async_build(self._hass, self._language)
-        if vocabulary == self._sent:
-            return
-        try:
-            report = await self._client.put_vocabulary(vocabulary)
-        except EarshotError as err:
-            # The next look at the server, or the next change, tries again.
-            self._sent = None
-            _LOGGER.debug("The server did not take the vocabulary: %s", err)
-            return
-        self._sent = vocabulary
-        _LOGGER.debug(
-            "The server knows %d sentences of %d words", report.sentences, report.words
-        )
+        """Send the vocabulary until it is what the server has."""
+        # Again, because the debouncer forgets a change that comes while this sends.
+        while (vocabulary := async_build(self._hass, self._language)) != self._sent:
+            try:
+                report = await self._client.put_vocabulary(vocabulary)
+            except EarshotError as err:
+                # The next look at the server, or the next change, tries again.
+                self._sent = None
+                _LOGGER.debug("The server did not take the vocabulary: %s", err)
+                return
+            self._sent = vocabulary
+            _LOGGER.debug(
+                "The server knows %d sentences of %d words",
+                report.sentences,
+                report.words,
+            )
 
 
 @callback

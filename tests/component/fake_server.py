@@ -162,6 +162,9 @@ class FakeServer:
         self.refuse_stream: dict[str, Any] | None = None
         self.vocabularies: list[dict[str, Any]] = []
         self.vocabulary_status = 200
+        self.compiled = asyncio.Event()
+        """Cleared, it keeps who sends a vocabulary waiting."""
+        self.compiled.set()
         self.streams: list[FakeStream] = []
         self.utterance = "turn on the kitchen light"
         self.rejected: str | None = None
@@ -213,6 +216,7 @@ class FakeServer:
         if self.vocabulary_status != 200:
             return web.Response(status=self.vocabulary_status)
         self.vocabularies.append(await request.json())
+        await self.compiled.wait()
         version = f"v{len(self.vocabularies)}"
         if isinstance(self.info, dict) and self.info["speech"]:
             self.info["speech"]["vocabulary"] = version

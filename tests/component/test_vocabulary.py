@@ -137,6 +137,24 @@ async def test_it_follows_changes_in_one_go(
     assert vocabulary["areas"][0]["names"] == ["Hall", "corridor"]
 
 
+async def test_a_change_while_the_server_compiles_is_not_forgotten(
+    hass: HomeAssistant, server: FakeServer
+) -> None:
+    await set_up(hass, server)
+    await sent(hass, server, 1)
+    server.compiled.clear()
+    ar.async_get(hass).async_create("Kitchen")
+    await sent(hass, server, 2)
+    ar.async_get(hass).async_create("Hall")
+    await quiet(hass)
+    server.compiled.set()
+    await wait_for(lambda: len(server.vocabularies) == 3)
+    assert [area["names"] for area in server.vocabularies[-1]["areas"]] == [
+        ["Hall"],
+        ["Kitchen"],
+    ]
+
+
 async def test_what_is_known_is_not_sent_again(
     hass: HomeAssistant, server: FakeServer
 ) -> None:
