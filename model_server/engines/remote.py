@@ -10,7 +10,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 import hashlib
 import json
-import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,17 +43,11 @@ MAX_SECONDS: Final = 60.0
 VOICE: Final = 0.4
 """Probability from which a stretch of sound counts as a voice, as in `listen`."""
 
-TOKENS: Final = 24
-TOKENS_PER_SECOND: Final = 16
-"""More than anybody says: fast English has 8, Thai in this vocabulary about 15."""
 INTENT_TOKENS: Final = 192
 """What JSON, an intent and its names add."""
 
 SURE: Final = 0.6
 """Confidence from which an intent is passed on, where it is known; not measured."""
-
-SPACELESS: Final = ("zh",)
-"""Languages whose sentences follow each other without a space."""
 
 
 class RemoteEngine:
@@ -133,7 +126,7 @@ class RemoteRecognizer:
             for each in (pcm[piece] for piece in pieces)
         ]
         texts = [spoken_words(answer.text) for answer in answers]
-        text = ("" if spoken in SPACELESS else " ").join(filter(None, texts))
+        text = ("" if spoken in prompts.NO_SPACES else " ").join(filter(None, texts))
         tokens = tuple(token for answer in answers for token in answer.tokens)
         return _recognition(text, confidence(tokens))
 
@@ -262,7 +255,7 @@ def _silent(pcm: Pcm) -> bool:
 
 def _tokens(pcm: Pcm) -> int:
     """Tokens that the words of an utterance may take."""
-    return TOKENS + math.ceil(TOKENS_PER_SECOND * pcm.size / SAMPLE_RATE)
+    return prompts.words_room(pcm.size / SAMPLE_RATE)
 
 
 def _recognition(text: str, sure: float, intent: Intent | None = None) -> Recognition:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
@@ -16,9 +16,6 @@ from model_server.engines import prompts
 
 if TYPE_CHECKING:
     from .checkpoint import SpecialTokens
-
-NO_SPACES: Final = ("zh",)
-"""Languages of SPEECH_LANGUAGES whose sentences follow each other without a space."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from model_server.engines.base import (
     Vocabulary,
     VocabularyReport,
 )
-from model_server.engines.prompts import SPEECH_LANGUAGES
+from model_server.engines.prompts import NO_SPACES, SPEECH_LANGUAGES, words_room
 from model_server.engines.understanding import (
     intent_instruction,
     intent_schema,
@@ -33,15 +33,12 @@ from .answers import Question, Written
 from .clips import Clip
 from .constraints import Grammar
 from .core import Core
-from .prompt import NO_SPACES, Prompt
+from .prompt import Prompt
 from .repetition import Repetition
 from .segments import LONGEST_S, cut
 
 MAX_S: Final = 600.0
 """Seconds of an utterance that is still recognised, in pieces."""
-TOKENS_PER_S: Final = 16
-"""More than anybody says: fast English has 8, Thai in this vocabulary about 15."""
-FIRST_TOKENS: Final = 24
 INTENT_TOKENS: Final = 128
 """What JSON and an intent may add to the words."""
 
@@ -186,7 +183,9 @@ class MiDashengRecognizer:
             calls = [
                 self._core.ask(
                     "commands",
-                    Question(Clip.of(piece), prompt, _tokens(piece.size / SAMPLE_RATE)),
+                    Question(
+                        Clip.of(piece), prompt, words_room(piece.size / SAMPLE_RATE)
+                    ),
                 )
                 for piece in pieces[first : first + step]
             ]
@@ -224,12 +223,9 @@ def _check(language: str) -> None:
 
 def _understand(home: _Home, clip: Clip) -> Question:
     seconds = clip.waveform.size / SAMPLE_RATE
-    return Question(clip, home.prompt, _tokens(seconds) + INTENT_TOKENS, home.grammar)
-
-
-def _tokens(seconds: float) -> int:
-    """How many tokens may be said in so many seconds."""
-    return FIRST_TOKENS + math.ceil(TOKENS_PER_S * seconds)
+    return Question(
+        clip, home.prompt, words_room(seconds) + INTENT_TOKENS, home.grammar
+    )
 
 
 def _confidence(written: list[Written]) -> float:
