@@ -1,5 +1,6 @@
 """What may be said in this home, kept up to date on the server."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 import logging
 
@@ -94,13 +95,14 @@ class VocabularySync:
         self._client = client
         self._language = language
         self._sent: Vocabulary | None = None
+        self._due = asyncio.Event()
+        # It drops what falls due while its function runs: so its function takes no time.
         self._sender = Debouncer(
             hass,
             _LOGGER,
             cooldown=QUIET_S,
             immediate=False,
-            function=self._async_send,
-            background=True,
+            function=self._fall_due,
         )
 
     @callback
@@ -120,6 +122,9 @@ class VocabularySync:
             self._sender.async_shutdown,
         ):
             self._entry.async_on_unload(unsubscribe)
+        self._entry.async_create_background_task(
+            hass, self._async_keep_sending(), "earshot vocabulary"
+        )
 
     @callback
     def async_server_has(self, version: str | None) -> None:
@@ -140,23 +145,35 @@ class VocabularySync:
         if self._hass.state is CoreState.running:
             self._sender.async_schedule_call()
 
-    async def _async_send(self) -> None:
-        """Send the vocabulary until it is what the server has."""
-        # Again, because the debouncer forgets a change that comes while this sends.
-        while (vocabulary := async_build(self._hass, self._language)) != self._sent:
-            try:
-                report = await self._client.put_vocabulary(vocabulary)
-            except EarshotError as err:
-                # The next look at the server, or the next change, tries again.
-                self._sent = None
-                _LOGGER.debug("The server did not take the vocabulary: %s", err)
-                return
-            self._sent = vocabulary
-            _LOGGER.debug(
-                "The server knows %d sentences of %d words",
-                report.sentences,
-                report.words,
-            )
+    @callback
+    def _fall_due(self) -> None:
+        """Have it looked at."""
+        self._due.set()
+
+    async def _async_keep_sending(self) -> None:
+        """Send the vocabulary whenever that is due, one at a time."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            vocabulary = async_build(self._hass, self._language)
+            if vocabulary != self._sent:
+                await self._async_send(vocabulary)
+
+    async def _async_send(self, vocabulary: Vocabulary) -> None:
+        """Send this vocabulary; what the server does not take is sent another time."""
+        try:
+            report = await self._client.put_vocabulary(vocabulary)
+        except EarshotError as err:
+            # The next look at the server, or the next change, tries again.
+            self._sent = None
+            _LOGGER.debug("The server did not take the vocabulary: %s", err)
+            return
+        self._sent = vocabulary
+        _LOGGER.debug(
+            "The server knows %d sentences of %d words",
+            report.sentences,
+            report.words,
+        )
 
 
 @callback

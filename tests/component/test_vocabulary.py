@@ -14,12 +14,13 @@ from homeassistant.helpers import (
     floor_registry as fr,
 )
 from homeassistant.util import dt as dt_util
+import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_fire_time_changed,
 )
 
-from custom_components.earshot.client import Vocabulary
+from custom_components.earshot.client import Client, Vocabulary
 from custom_components.earshot.coordinator import POLL, pick_language
 from custom_components.earshot.vocabulary import async_build
 
@@ -153,6 +154,31 @@ async def test_a_change_while_the_server_compiles_is_not_forgotten(
         ["Hall"],
         ["Kitchen"],
     ]
+
+
+async def test_a_change_just_after_it_was_sent_is_not_forgotten(
+    hass: HomeAssistant, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(hass, server)
+    await sent(hass, server, 1)
+    put = Client.put_vocabulary
+
+    def change() -> None:
+        ar.async_get(hass).async_create("Hall")
+        pass_time(hass)
+
+    async def put_then_change(client: Client, vocabulary: Vocabulary) -> object:
+        report = await put(client, vocabulary)
+        monkeypatch.undo()
+        # Before whoever awaits this goes on.
+        hass.loop.call_soon(change)
+        return report
+
+    monkeypatch.setattr(Client, "put_vocabulary", put_then_change)
+    ar.async_get(hass).async_create("Kitchen")
+    pass_time(hass)
+    await wait_for(lambda: len(server.vocabularies) == 3)
+    assert len(server.vocabularies[-1]["areas"]) == 2
 
 
 async def test_what_is_known_is_not_sent_again(
