@@ -21,12 +21,14 @@ from .coordinator import (
 )
 from .device import MicrophoneDevice
 from .entity import server_device_info
+from .profiles import ActiveProfile
 from .publisher import Publisher
 from .vocabulary import VocabularySync
 
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.EVENT,
+    Platform.SELECT,
     Platform.SENSOR,
     Platform.STT,
     Platform.SWITCH,
@@ -63,7 +65,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
         for subentry in entry.subentries.values()
         if subentry.subentry_type == SUBENTRY_MICROPHONE
     }
-    entry.runtime_data = EarshotData(coordinator, publisher, vocabulary, microphones)
+    profile = ActiveProfile(hass, entry)
+    for microphone in microphones.values():
+        profile.async_add_listener(microphone.async_use_profile)
+    entry.runtime_data = EarshotData(
+        coordinator, publisher, vocabulary, microphones, profile
+    )
 
     publisher.async_start()
     if info.speech is not None:
@@ -78,7 +85,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
             )
         )
     coordinator.async_watch()
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    # The profile of before the restart is in force before anything is listened for.
+    await hass.config_entries.async_forward_entry_setups(entry, [Platform.SELECT])
+    entry.async_on_unload(profile.async_start())
+    await hass.config_entries.async_forward_entry_setups(
+        entry, [platform for platform in PLATFORMS if platform != Platform.SELECT]
+    )
 
     async def shut_down() -> None:
         await _async_stop(entry)

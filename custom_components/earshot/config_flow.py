@@ -21,6 +21,8 @@ from homeassistant.const import (
 from homeassistant.core import callback
 from homeassistant.helpers.selector import (
     BooleanSelector,
+    EntitySelector,
+    EntitySelectorConfig,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
@@ -42,6 +44,7 @@ from .client import (
     TlsFailed,
 )
 from .const import (
+    CONF_ALARM_PANEL,
     CONF_BASE_TOPIC,
     CONF_PUBLISH_LEVEL,
     DEFAULT_BASE_TOPIC,
@@ -84,6 +87,9 @@ OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_BASE_TOPIC, default=DEFAULT_BASE_TOPIC): TextSelector(),
         vol.Required(CONF_PUBLISH_LEVEL, default=False): BooleanSelector(),
+        vol.Optional(CONF_ALARM_PANEL): EntitySelector(
+            EntitySelectorConfig(domain="alarm_control_panel")
+        ),
     }
 )
 
@@ -256,7 +262,7 @@ class EarshotConfigFlow(ConfigFlow, domain=DOMAIN):
 
 
 class EarshotOptionsFlow(OptionsFlow):
-    """Changes what is published, and where."""
+    """Changes what is published, where, and what the profile follows."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None

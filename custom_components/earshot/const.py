@@ -7,14 +7,23 @@ MANUFACTURER: Final = "Earshot"
 
 SUBENTRY_MICROPHONE: Final = "microphone"
 
+CONF_ALARM_PANEL: Final = "alarm_panel"
 CONF_AREA: Final = "area"
 CONF_BASE_TOPIC: Final = "base_topic"
 CONF_CAMERA: Final = "camera"
 CONF_COMMANDS: Final = "commands"
 CONF_LABELS: Final = "labels"
 CONF_PUBLISH_LEVEL: Final = "publish_level"
+CONF_RULES: Final = "rules"
+CONF_SENSITIVITY: Final = "sensitivity"
 CONF_SLUG: Final = "slug"
 CONF_SOUNDS: Final = "sounds"
+CONF_WATCH: Final = "watch"
+
+HOME: Final = "home"
+NIGHT: Final = "night"
+AWAY: Final = "away"
+PROFILES: Final = (HOME, NIGHT, AWAY)
 
 DEFAULT_BASE_TOPIC: Final = "earshot"
 DEFAULT_PORT: Final = 10380

@@ -31,6 +31,7 @@ from .client import (
 )
 from .const import DOMAIN
 from .device import MicrophoneDevice
+from .profiles import ActiveProfile
 from .publisher import Publisher
 from .vocabulary import VocabularySync
 
@@ -49,6 +50,7 @@ class EarshotData:
     publisher: Publisher
     vocabulary: VocabularySync
     microphones: dict[str, MicrophoneDevice]
+    profile: ActiveProfile
 
 
 @callback

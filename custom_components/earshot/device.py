@@ -14,18 +14,12 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import UNAVAILABLE, Client, Info, Label, Level, Sound, Task, Transcript
+from .client import UNAVAILABLE, Client, Info, Level, Sound, Task, Transcript
 from .client.connection import StreamResult
 from .commands import async_run_command
-from .const import (
-    CONF_CAMERA,
-    CONF_COMMANDS,
-    CONF_LABELS,
-    CONF_SLUG,
-    CONF_SOUNDS,
-    DOMAIN,
-)
+from .const import CONF_CAMERA, CONF_COMMANDS, CONF_SLUG, DOMAIN, HOME
 from .microphone import Listener, Microphone, Settings
+from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
 from .sources.base import Source, SourceError
 from .sources.camera import CameraSource
@@ -63,14 +57,6 @@ async def _async_resolve(hass: HomeAssistant, entity_id: str) -> str | None:
         ) from err
 
 
-def enabled_labels(data: Mapping[str, Any], info: Info) -> tuple[Label, ...]:
-    """Return the sounds a microphone listens for, of those the server knows."""
-    if not data[CONF_SOUNDS] or info.sounds is None:
-        return ()
-    wanted = data[CONF_LABELS]
-    return tuple(label for label in info.sounds.labels if label.slug in wanted)
-
-
 class MicrophoneDevice(Listener):
     """Runs a microphone while it is switched on, and tells who wants to know."""
 
@@ -97,7 +83,8 @@ class MicrophoneDevice(Listener):
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
         self.slug: str = data[CONF_SLUG]
-        self.labels = enabled_labels(data, info)
+        self.labels = watched(data, info)
+        self.sustained = sustained(data, self.labels)
         self.tasks: tuple[Task, ...] = (
             *(("sounds",) if self.labels else ()),
             *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
@@ -105,13 +92,19 @@ class MicrophoneDevice(Listener):
         self.hears = False
         self.understands = True
         self.sounding: set[str] = set()
+        self.profile = HOME
+        self._hearings = hearings(data, info)
+        self._rules = rules(data, [label.slug for label in self.labels])
         self._microphone = Microphone(
             self.name,
             Settings(
                 self.slug,
                 self.tasks,
                 language,
-                tuple(label.slug for label in self.labels),
+                self.hearing.labels,
+                self.profile,
+                self.hearing.sensitivity,
+                self._rules,
             ),
             async_create_source(hass, data),
             client,
@@ -122,6 +115,18 @@ class MicrophoneDevice(Listener):
     def listening(self) -> bool:
         """Return whether the microphone is switched on."""
         return self._task is not None
+
+    @property
+    def hearing(self) -> Hearing:
+        """Return what is listened for in the profile in force."""
+        return self._hearings[self.profile]
+
+    @callback
+    def async_use_profile(self, profile: str) -> None:
+        """Listen for what a profile says; events of other labels end."""
+        self.profile = profile
+        hearing = self.hearing
+        self._microphone.listen_for(hearing.labels, profile, hearing.sensitivity)
 
     @callback
     def async_listen(self) -> None:
@@ -204,17 +209,15 @@ class MicrophoneDevice(Listener):
         self._entry.async_start_reauth(self._hass)
 
     def _sound(self, sound: Sound) -> None:
-        """Note and publish that a sound began or ended."""
-        if all(sound.label != label.slug for label in self.labels):
-            return
-        if on := sound.state == "start":
+        """Note and publish that a sound began, lasts or ended."""
+        if sound.state == "start":
             self.sounding.add(sound.label)
-        else:
+        elif sound.state == "end":
             self.sounding.discard(sound.label)
         self._publisher.send(
             payloads.sound_topic(self.slug), payloads.sound_payload(sound)
         )
-        self._keep_state(sound.label, on=on)
+        self._keep_state(sound.label, on=sound.label in self.sounding)
 
     def _keep_state(self, label: str, *, on: bool) -> None:
         """Publish whether a label sounds."""

@@ -31,11 +31,17 @@ async def async_get_config_entry_diagnostics(
             "waiting": data.publisher.waiting,
             "dropped": data.publisher.dropped,
         },
+        "profile": {
+            "current": data.profile.current,
+            "follows": data.profile.panel is not None,
+            "heeded": data.profile.heeded[1] if data.profile.heeded else None,
+        },
         "microphones": [
             {
                 "settings": _redact(entry.subentries[subentry_id].data),
                 "tasks": list(microphone.tasks),
                 "labels": [label.slug for label in microphone.labels],
+                "hearing": asdict(microphone.hearing),
                 "listening": microphone.listening,
                 "hears": microphone.hears,
                 "understands": microphone.understands,

@@ -1,6 +1,6 @@
 """Sounds heard, as events."""
 
-from typing import override
+from typing import Any, override
 
 from homeassistant.components.event import EventEntity
 from homeassistant.core import HomeAssistant, callback
@@ -22,21 +22,30 @@ async def async_setup_entry(
 ) -> None:
     """Add an event entity per microphone that listens for sounds."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
+        entities: list[EventEntity] = []
         if microphone.labels:
-            async_add_entities(
-                [SoundEvent(entry, microphone)], config_subentry_id=subentry_id
-            )
+            entities.append(SoundEvent(entry, microphone))
+        if microphone.sustained:
+            entities.append(SustainedSoundEvent(entry, microphone))
+        async_add_entities(entities, config_subentry_id=subentry_id)
 
 
 class SoundEvent(MicrophoneEntity, EventEntity):
     """Fires at the onset of each sound."""
 
     _attr_translation_key = "sound"
-    _unrecorded_attributes = frozenset({"scores"})
+    # What explains a single event is of no use in its history.
+    _unrecorded_attributes = frozenset({"description", "scores", "windows"})
+    _state = "start"
 
-    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+    def __init__(
+        self,
+        entry: EarshotConfigEntry,
+        microphone: MicrophoneDevice,
+        key: str = "sound",
+    ) -> None:
         """Offer the enabled labels as event types."""
-        super().__init__(entry, microphone, "sound")
+        super().__init__(entry, microphone, key)
         self._attr_event_types = [label.slug for label in microphone.labels]
 
     @override
@@ -44,19 +53,38 @@ class SoundEvent(MicrophoneEntity, EventEntity):
     def _async_heard(self, result: StreamResult | None) -> None:
         """Fire for a sound that began."""
         if isinstance(result, Sound):
-            if result.state == "start" and result.label in self.event_types:
-                self._trigger_event(
-                    result.label,
-                    {
-                        "id": result.id,
-                        "start": result.start.isoformat(),
-                        "score": result.score,
-                        "threshold": result.threshold,
-                        "scores": result.scores,
-                        "verified": result.verified,
-                        "engine": f"{result.engine.name} {result.engine.version}",
-                    },
-                )
+            if result.state == self._state and result.label in self.event_types:
+                self._trigger_event(result.label, attributes(result))
                 self.async_write_ha_state()
             return
         super()._async_heard(result)
+
+
+class SustainedSoundEvent(SoundEvent):
+    """Fires when a sound has gone on for as long as its rule says."""
+
+    _attr_translation_key = "sustained_sound"
+    _state = "sustained"
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Offer the labels that have such a rule as event types."""
+        super().__init__(entry, microphone, "sustained_sound")
+        self._attr_event_types = [label.slug for label in microphone.sustained]
+
+
+def attributes(sound: Sound) -> dict[str, Any]:
+    """Return what an event tells of itself: when, how sure, and why."""
+    return {
+        "id": sound.id,
+        "start": sound.start.isoformat(),
+        "score": sound.score,
+        "threshold": sound.threshold,
+        "scores": sound.scores,
+        "windows": list(sound.windows),
+        "gates": list(sound.gates),
+        "profile": sound.profile,
+        "verified": sound.verified,
+        "description": sound.description,
+        "clip": sound.clip,
+        "engine": f"{sound.engine.name} {sound.engine.version}",
+    }

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 import logging
 from typing import Protocol
@@ -15,12 +15,16 @@ from .client import (
     ConnectionLost,
     EarshotError,
     InvalidAuth,
+    Listen,
+    Rules,
+    Sensitivity,
     Sound,
     Start,
     Stream,
     Task,
 )
 from .client.connection import StreamResult
+from .const import HOME
 from .open_sounds import OpenSounds
 from .sources.base import Source, SourceError
 
@@ -38,6 +42,26 @@ class Settings:
     tasks: tuple[Task, ...]
     language: str
     labels: tuple[str, ...]
+    profile: str = HOME
+    sensitivity: Sensitivity = "normal"
+    rules: Rules = field(default_factory=dict)
+
+    def start(self, time: datetime) -> Start:
+        """Return the first frame of a stream whose audio begins at `time`."""
+        return Start(
+            self.slug,
+            self.tasks,
+            self.language,
+            self.labels if "sounds" in self.tasks else None,
+            time,
+            self.profile,
+            self.sensitivity,
+            self.rules,
+        )
+
+    def listen(self) -> Listen:
+        """Return what to ask of a stream that is open."""
+        return Listen(self.labels, self.profile, self.sensitivity, self.rules)
 
 
 class Listener(Protocol):
@@ -83,6 +107,7 @@ class Microphone:
         self._backoff = backoff
         self._clock = clock
         self._buffer = PcmBuffer()
+        self._changes: asyncio.Queue[Settings] = asyncio.Queue()
         self._heard_until = clock()
         self._available: bool | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -101,6 +126,17 @@ class Microphone:
             self._tell(self._sounds.close(self._clock()))
             self._available = None
             self._listener.available(False)
+
+    def listen_for(
+        self, labels: tuple[str, ...], profile: str, sensitivity: Sensitivity
+    ) -> None:
+        """Listen for something else from now on; events of other labels end."""
+        self._settings = replace(
+            self._settings, labels=labels, profile=profile, sensitivity=sensitivity
+        )
+        self._changes.put_nowait(self._settings)
+        self._tell(self._sounds.drop(labels, self._clock()))
+        self._schedule_expiry()
 
     async def _capture(self) -> None:
         """Fill the buffer from the source, for ever."""
@@ -141,29 +177,34 @@ class Microphone:
 
     async def _one_stream(self, time: datetime, backoff: Backoff) -> None:
         """Stream continuous audio from `time` on, until it breaks or the server does."""
-        settings = self._settings
-        start = Start(
-            settings.slug,
-            settings.tasks,
-            settings.language,
-            settings.labels if "sounds" in settings.tasks else None,
-            time,
-        )
-        async with self._client.open_stream(start) as stream:
+        # What changes from here on, this stream has to be told.
+        self._changes = asyncio.Queue()
+        async with self._client.open_stream(self._settings.start(time)) as stream:
             self._up()
             self._sounds.resumed(self._clock())
             self._schedule_expiry()
-            pump = asyncio.create_task(self._pump(stream, time))
+            tasks = (
+                asyncio.create_task(self._pump(stream, time)),
+                asyncio.create_task(self._steer(stream, self._changes)),
+            )
             try:
                 async for result in stream.results():
                     backoff.reset()
                     self._result(result)
             finally:
-                pump.cancel()
-                with suppress(asyncio.CancelledError, ConnectionLost):
-                    await pump
+                for task in tasks:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, ConnectionLost):
+                        await task
             if stream.stopped is None or stream.stopped.reason != "ended":
                 raise ConnectionLost("the server shut down")
+
+    async def _steer(self, stream: Stream, changes: asyncio.Queue[Settings]) -> None:
+        """Have the server listen for something else whenever that is asked."""
+        while True:
+            settings = await changes.get()
+            if "sounds" in settings.tasks:
+                await stream.listen(settings.listen())
 
     async def _pump(self, stream: Stream, time: datetime) -> None:
         """Send audio while it is continuous, then let the server finish."""
@@ -182,6 +223,9 @@ class Microphone:
         """Pass a result on, unless it repeats what is known."""
         if not isinstance(result, Sound):
             self._listener.heard(result)
+        elif result.label not in self._settings.labels:
+            # Decided before the server knew that nobody listens for it now.
+            return
         elif (change := self._sounds.receive(result)) is not None:
             self._listener.heard(change)
 

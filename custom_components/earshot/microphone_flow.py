@@ -1,5 +1,6 @@
 """Adding a microphone to a server, and changing it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import (
@@ -14,10 +15,6 @@ from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
     EntitySelectorConfig,
-    SelectOptionDict,
-    SelectSelector,
-    SelectSelectorConfig,
-    SelectSelectorMode,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
@@ -25,6 +22,7 @@ from homeassistant.helpers.selector import (
 from homeassistant.util import slugify
 import voluptuous as vol
 
+from . import profile_form
 from .client import Info, Label
 from .const import (
     CONF_AREA,
@@ -55,19 +53,11 @@ def _schema(source: str, info: Info) -> vol.Schema:
             vol.Required(CONF_SOUNDS, default=bool(labels)): BooleanSelector(),
             vol.Required(
                 CONF_LABELS, default=[label.slug for label in labels if label.default]
-            ): SelectSelector(
-                SelectSelectorConfig(
-                    options=[
-                        SelectOptionDict(value=label.slug, label=label.name)
-                        for label in labels
-                    ],
-                    multiple=True,
-                    mode=SelectSelectorMode.DROPDOWN,
-                )
-            ),
+            ): profile_form.labels_selector(labels),
             vol.Required(
                 CONF_COMMANDS, default=info.speech is not None
             ): BooleanSelector(),
+            **(profile_form.sections(labels) if labels else {}),
         }
     )
 
@@ -113,10 +103,10 @@ class MicrophoneFlow(ConfigSubentryFlow):
         """Show the form, or take it."""
         changing = step_id == "reconfigure"
         errors: dict[str, str] = {}
+        names: Mapping[str, str] = {}
         if user_input is not None:
-            errors = _check(user_input)
+            data, errors, names = _check(user_input)
             if not errors:
-                data = dict(user_input)
                 title = data.pop(CONF_NAME).strip()
                 return (
                     self._async_change(title, data)
@@ -131,6 +121,7 @@ class MicrophoneFlow(ConfigSubentryFlow):
                 _schema(source, info), suggested
             ),
             errors=errors,
+            description_placeholders=names,
         )
 
     def _async_add(self, title: str, data: dict[str, Any]) -> SubentryFlowResult:
@@ -161,12 +152,12 @@ class MicrophoneFlow(ConfigSubentryFlow):
         """Return what is set now; the device knows its area best."""
         subentry = self._get_reconfigure_subentry()
         current = {**subentry.data, CONF_NAME: subentry.title}
+        labels = info.sounds.labels if info.sounds else ()
         # A label that the server no longer has could not be submitted.
         current[CONF_LABELS] = [
-            label.slug
-            for label in (info.sounds.labels if info.sounds else ())
-            if label.slug in subentry.data[CONF_LABELS]
+            label.slug for label in labels if label.slug in subentry.data[CONF_LABELS]
         ]
+        current |= profile_form.shown(subentry.data, labels)
         device = dr.async_get(self.hass).async_get_device_by_identifier(
             (DOMAIN, subentry.subentry_id), self._get_entry().entry_id
         )
@@ -189,16 +180,27 @@ class MicrophoneFlow(ConfigSubentryFlow):
         return slug
 
 
-def _check(user_input: dict[str, Any]) -> dict[str, str]:
-    """Return what is wrong with an input, by field."""
-    if not user_input[CONF_NAME].strip():
+def _check(
+    user_input: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, str], Mapping[str, str]]:
+    """Return what is to be kept, what is wrong by field, and what the errors name."""
+    try:
+        data = profile_form.stored(user_input)
+    except profile_form.Mistake as mistake:
+        return {}, {"base": mistake.error}, mistake.names
+    if CONF_URL in data:
+        data[CONF_URL] = data[CONF_URL].strip()
+    return data, _errors(data), {}
+
+
+def _errors(data: dict[str, Any]) -> dict[str, str]:
+    """Return what is wrong with the main part, by field."""
+    if not data[CONF_NAME].strip():
         return {CONF_NAME: "name_missing"}
-    if CONF_URL in user_input:
-        user_input[CONF_URL] = user_input[CONF_URL].strip()
-        if not is_supported(user_input[CONF_URL]):
-            return {CONF_URL: "unsupported_url"}
-    if user_input[CONF_SOUNDS] and not user_input[CONF_LABELS]:
+    if CONF_URL in data and not is_supported(data[CONF_URL]):
+        return {CONF_URL: "unsupported_url"}
+    if profile_form.hears_nothing(data):
         return {CONF_LABELS: "no_labels"}
-    if not (user_input[CONF_SOUNDS] or user_input[CONF_COMMANDS]):
+    if not (data[CONF_SOUNDS] or data[CONF_COMMANDS]):
         return {"base": "nothing_to_hear"}
     return {}

@@ -1,6 +1,7 @@
 """Which sound events are open, across streams: one start and one end for each."""
 
 from collections import OrderedDict
+from collections.abc import Container
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,15 +10,16 @@ from .client import Sound
 
 REMEMBERED = 256
 
-type Change = tuple[str, Literal["start", "end"]]
+type Change = tuple[str, Literal["start", "sustained", "end"]]
 
 
 class OpenSounds:
-    """Turns the sound messages of successive streams into starts and ends.
+    """Turns the sound messages of successive streams into one start and end of each.
 
     An event that is open when its stream breaks waits: a start of the same label
     on the next stream continues it; after `grace_s` of the next stream, or
-    `away_s` without one, it ends with the time of the loss.
+    `away_s` without one, it ends with the time of the loss. In between it may be
+    told once that the sound is sustained.
     """
 
     def __init__(self, grace_s: float = 15.0, away_s: float = 60.0) -> None:
@@ -42,12 +44,20 @@ class OpenSounds:
 
     def receive(self, sound: Sound) -> Sound | None:
         """Take one message; return what to publish, None for a repetition."""
-        if (change := (sound.id, sound.state)) in self._seen:
+        if not self._is_new((sound.id, sound.state)):
             return None
+        if sound.state == "start":
+            return self._started(sound)
+        return self._ended(sound) if sound.state == "end" else self._sustained(sound)
+
+    def _is_new(self, change: Change) -> bool:
+        """Tell whether this change comes for the first time, and remember it."""
+        if change in self._seen:
+            return False
         self._seen[change] = None
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
-        return self._started(sound) if sound.state == "start" else self._ended(sound)
+        return True
 
     def _started(self, sound: Sound) -> Sound | None:
         """Open an event, or continue one that the last stream left open."""
@@ -60,6 +70,15 @@ class OpenSounds:
         self._open[sound.id] = sound
         return sound
 
+    def _sustained(self, sound: Sound) -> Sound | None:
+        """Tell that an open event lasts, unless that was told on an earlier stream."""
+        first_id = self._continues.get(sound.id, sound.id)
+        if (first := self._open.get(first_id)) is None:
+            return None
+        if first_id != sound.id and not self._is_new((first_id, "sustained")):
+            return None
+        return _under(first, sound)
+
     def _ended(self, sound: Sound) -> Sound | None:
         """Close an event under the id with which it was opened."""
         first_id = self._continues.pop(sound.id, sound.id)
@@ -67,12 +86,7 @@ class OpenSounds:
             return None
         self._lost.pop(first_id, None)
         self._settle()
-        return replace(
-            sound,
-            id=first.id,
-            start=first.start,
-            score=max(first.score, sound.score),
-        )
+        return _under(first, sound)
 
     def lost(self, time: datetime, now: datetime) -> None:
         """Note that the stream broke; audio was heard up to `time`."""
@@ -98,6 +112,17 @@ class OpenSounds:
             self._lost.setdefault(event_id, time)
         return self._close(list(self._open))
 
+    def drop(self, labels: Container[str], time: datetime) -> list[Sound]:
+        """Close, at `time`, what is of none of these labels; return the ends."""
+        ids = [
+            event_id
+            for event_id, sound in self._open.items()
+            if sound.label not in labels
+        ]
+        for event_id in ids:
+            self._lost.setdefault(event_id, time)
+        return self._close(ids)
+
     def _close(self, ids: list[str]) -> list[Sound]:
         """End events with the time at which they were last heard."""
         ends = []
@@ -114,3 +139,13 @@ class OpenSounds:
         """Forget the deadline when nothing waits for it."""
         if not self._lost:
             self._deadline = None
+
+
+def _under(first: Sound, later: Sound) -> Sound:
+    """Return what came later of an event, as of the event that was told first."""
+    return replace(
+        later,
+        id=first.id,
+        start=first.start,
+        score=max(first.score, later.score),
+    )

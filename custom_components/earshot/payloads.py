@@ -50,7 +50,7 @@ STATUS_TOPIC = "status"
 
 
 def sound_payload(sound: Sound) -> str:
-    """Return a sound event's start or end."""
+    """Return a sound event's start or end, or that it lasts; with the evidence."""
     return json.dumps(
         _head(sound)
         | {
@@ -63,6 +63,11 @@ def sound_payload(sound: Sound) -> str:
             "end": sound.end.isoformat() if sound.end else None,
             "verified": sound.verified,
             "engine": _engine(sound.engine),
+            "windows": sound.windows,
+            "gates": sound.gates,
+            "profile": sound.profile,
+            "description": sound.description,
+            "clip": sound.clip,
         }
     )
 

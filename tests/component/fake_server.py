@@ -31,6 +31,7 @@ LABELS = [
         "group": "animals",
         "device_class": "sound",
         "default": True,
+        "sustain_s": 600,
     },
     {
         "slug": "dripping_tap",
@@ -70,6 +71,7 @@ class FakeStream:
 
     socket: web.WebSocketResponse
     start: dict[str, Any]
+    listens: list[dict[str, Any]] = field(default_factory=list)
     pcm: bytearray = field(default_factory=bytearray)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,7 +94,12 @@ class FakeStream:
         }
 
     async def sound(
-        self, label: str, state: str, event: str, score: float = 0.9
+        self,
+        label: str,
+        state: str,
+        event: str,
+        score: float = 0.9,
+        **evidence: Any,
     ) -> None:
         """Report a sound."""
         now = datetime.now(UTC)
@@ -108,6 +115,7 @@ class FakeStream:
                 "end": now.isoformat() if state == "end" else None,
                 "engine": ENGINE,
             }
+            | evidence
         )
 
     async def transcript(
@@ -265,6 +273,14 @@ class FakeServer:
             if frame.type is WSMsgType.BINARY:
                 stream.pcm += frame.data
             elif frame.type is WSMsgType.TEXT:
+                message = json.loads(frame.data)
+                if message["type"] == "listen":
+                    stream.listens.append(message)
+                    asked = ("labels", "profile", "sensitivity")
+                    await stream.say(
+                        {"type": "listening"} | {name: message[name] for name in asked}
+                    )
+                    continue
                 stream.ended.set()
                 if "transcribe" in stream.start["tasks"]:
                     text = "" if self.rejected else self.utterance

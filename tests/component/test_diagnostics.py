@@ -46,6 +46,11 @@ async def test_they_tell_the_state_without_secrets(
         "waiting": 4,
         "dropped": 0,
     }
+    assert diagnostics["profile"] == {
+        "current": "home",
+        "follows": False,
+        "heeded": None,
+    }
     kitchen, door = diagnostics["microphones"]
     assert kitchen == {
         "settings": {
@@ -57,6 +62,7 @@ async def test_they_tell_the_state_without_secrets(
         },
         "tasks": ["sounds", "commands"],
         "labels": ["smoke", "co", "bark"],
+        "hearing": {"labels": ("smoke", "co", "bark"), "sensitivity": "normal"},
         "listening": True,
         "hears": True,
         "understands": True,

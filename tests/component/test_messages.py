@@ -13,6 +13,8 @@ from custom_components.earshot.client import (
     Intent,
     InvalidMessage,
     Level,
+    Listen,
+    Listening,
     NotEarshot,
     ProtocolMismatch,
     Ready,
@@ -182,13 +184,80 @@ def test_unknown_types_and_fields_are_ignored() -> None:
     assert parse(json.dumps(SOUND | {"novel": [1]})) == parse(json.dumps(SOUND))
 
 
+def sound(**changes: Any) -> Sound:
+    read = parse(json.dumps(SOUND | changes))
+    assert isinstance(read, Sound)
+    return read
+
+
+def test_the_evidence_of_a_sound_is_read() -> None:
+    read = sound(
+        state="sustained",
+        windows=[0.25, 1, 0],
+        gates=["not_silent", "k_of_n"],
+        profile="night",
+        description="A dog barks.",
+        clip="01a204d0-1c3e-7a51-b0f4-5d1f0c9be7aa",
+    )
+    assert read.state == "sustained"
+    assert read.windows == (0.25, 1.0, 0.0)
+    assert read.gates == ("not_silent", "k_of_n")
+    assert read.profile == "night"
+    assert read.description == "A dog barks."
+    assert read.clip == "01a204d0-1c3e-7a51-b0f4-5d1f0c9be7aa"
+
+
+def test_a_server_without_evidence_is_understood() -> None:
+    read = sound()
+    assert (read.windows, read.gates) == ((), ())
+    assert (read.profile, read.description, read.clip) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"windows": "many"}, ()),
+        ({"windows": [0.1, 2]}, ()),
+        ({"windows": [True]}, ()),
+        ({"windows": [0.5] * 30}, (0.5,) * 20),
+        ({"gates": "k_of_n"}, ()),
+        ({"gates": ["from_the_future", 1, "a/#", None]}, ("from_the_future",)),
+        ({"profile": "a/#"}, None),
+        ({"profile": 1}, None),
+        ({"clip": "../../etc"}, None),
+        ({"description": ["text"]}, None),
+        ({"description": " \n "}, None),
+        ({"description": "a\n\u202eb  c"}, "a b c"),
+        ({"description": "x" * 501}, "x" * 500),
+    ],
+)
+def test_odd_evidence_does_not_cost_the_event(
+    change: dict[str, Any], expected: object
+) -> None:
+    read = sound(**change)
+    (name,) = change
+    assert getattr(read, name) == expected
+    assert read.label == "smoke"
+
+
+def test_a_state_of_the_future_is_ignored() -> None:
+    assert parse(json.dumps(SOUND | {"state": "faded"})) is None
+
+
+def test_what_is_listened_for_is_read() -> None:
+    message = {"type": "listening", "labels": ["bark"], "profile": "night"}
+    assert parse(json.dumps(message | {"sensitivity": "high"})) == Listening(
+        ("bark",), "night", "high"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"id": 1}, "id"),
         ({"time": "noon"}, "time"),
         ({"time": None}, "time"),
-        ({"state": "middle"}, "state"),
+        ({"state": None}, "state"),
         ({"label": "a/#"}, "label"),
         ({"score": 1.1}, "score"),
         ({"score": True}, "score"),
@@ -233,6 +302,25 @@ def test_a_start_frame_leaves_out_what_is_not_said() -> None:
     frame = json.loads(Start("k", ("sounds",), "de", ("smoke",), NOON).encode())
     assert frame["labels"] == ["smoke"]
     assert frame["time"] == "2026-11-22T12:00:00+00:00"
+    rules = {"bark": {"sustain_s": 600}}
+    frame = json.loads(
+        Start(
+            "k", ("sounds",), profile="night", sensitivity="high", rules=rules
+        ).encode()
+    )
+    assert frame["profile"] == "night"
+    assert frame["sensitivity"] == "high"
+    assert frame["rules"] == rules
+
+
+def test_a_listen_frame_says_everything() -> None:
+    assert json.loads(Listen(("smoke",), "away").encode()) == {
+        "type": "listen",
+        "labels": ["smoke"],
+        "profile": "away",
+        "sensitivity": "normal",
+        "rules": {},
+    }
 
 
 def test_the_start_frame_is_what_the_server_reads() -> None:
@@ -251,6 +339,7 @@ def test_info_is_read() -> None:
     assert info.speech.languages == ("en",)
     assert info.sounds is not None
     assert info.sounds.labels[0].device_class == "smoke"
+    assert [label.sustain_s for label in info.sounds.labels] == [None, None, 600, None]
     bare = Info.parse(json.dumps(default_info() | {"speech": None, "sounds": None}))
     assert bare.speech is None
     assert bare.sounds is None

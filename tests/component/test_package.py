@@ -12,8 +12,11 @@ from homeassistant.const import CONF_URL
 import pytest
 import yaml
 
+from custom_components.earshot import profile_form
 from custom_components.earshot.binary_sensor import TRANSLATED
 from custom_components.earshot.config_flow import ERRORS
+from custom_components.earshot.const import PROFILES
+from custom_components.earshot.profiles import AS_AT_HOME, SENSITIVITIES, WATCH
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "custom_components" / "earshot"
@@ -87,8 +90,8 @@ def test_every_integration_that_is_used_is_a_dependency() -> None:
                     used |= {parts[2]} if len(parts) > 2 else set(names)
     # Entity platforms and what is always there need not be named.
     used -= {
-        "binary_sensor", "diagnostics", "event", "homeassistant", "sensor", "stt",
-        "switch",
+        "alarm_control_panel", "binary_sensor", "diagnostics", "event",
+        "homeassistant", "select", "sensor", "stt", "switch",
     }  # fmt: skip
     assert used == {*MANIFEST["dependencies"], *MANIFEST["after_dependencies"]}
 
@@ -153,7 +156,9 @@ def test_the_flows_texts_are_all_there_and_all_used() -> None:
     }
     assert set(config["error"]) == {key for _, key in ERRORS} | {"invalid_host"}
     microphone = ENGLISH["config_subentries"]["microphone"]
-    used = strings_in("config_flow.py", "microphone_flow.py", "const.py")
+    used = strings_in(
+        "config_flow.py", "microphone_flow.py", "profile_form.py", "const.py"
+    )
     used |= {CONF_URL}
     for flow in (config, microphone, ENGLISH["options"]):
         for section in ("step", "error"):
@@ -170,8 +175,33 @@ def test_the_flows_texts_are_all_there_and_all_used() -> None:
         "name_missing",
         "no_labels",
         "nothing_to_hear",
+        "profile_labels_unused",
+        "profile_without_labels",
+        "rule_empty",
+        "rule_not_whole",
+        "rule_order",
+        "rule_out_of_range",
+        "rule_repeated",
         "unsupported_url",
     }
+
+
+def test_the_folded_sections_texts_are_all_there() -> None:
+    form = {
+        str(key): {str(field) for field in value.schema.schema}
+        for key, value in profile_form.sections(()).items()
+    }
+    steps = ENGLISH["config_subentries"]["microphone"]["step"]
+    for step in ("camera", "url", "reconfigure"):
+        texts_of = steps[step]["sections"]
+        assert set(texts_of) == set(form)
+        for name, fields in form.items():
+            assert set(texts_of[name]["data"]) == fields
+            assert set(texts_of[name]["data_description"]) == fields
+    selectors = ENGLISH["selector"]
+    assert set(selectors["watch"]["options"]) == set(WATCH)
+    assert set(selectors["sensitivity"]["options"]) == {*SENSITIVITIES, AS_AT_HOME}
+    assert set(selectors["rule"]["fields"]) == {"label", *profile_form.FIELDS}
 
 
 def test_exceptions_and_issues_are_all_there_and_all_used() -> None:
@@ -194,6 +224,9 @@ def test_entities_have_names_and_icons() -> None:
     assert types == {
         label: text["name"] for label, text in entity["binary_sensor"].items()
     }
+    sustained = entity["event"]["sustained_sound"]["state_attributes"]
+    assert sustained["event_type"]["state"] == types
+    assert set(entity["select"]["profile"]["state"]) == set(PROFILES)
     keys = {
         (path.stem, node.value.value)
         for path, tree in CODE.items()
@@ -205,6 +238,8 @@ def test_entities_have_names_and_icons() -> None:
     }
     assert keys == {
         ("event", "sound"),
+        ("event", "sustained_sound"),
+        ("select", "profile"),
         ("sensor", "level"),
         ("stt", "speech"),
         ("switch", "listening"),

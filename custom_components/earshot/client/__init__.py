@@ -17,23 +17,22 @@ from .errors import (
 )
 from .info import Info, Label, SoundCapability, SpeechCapability
 from .messages import (
-    PROTOCOL,
     UNAVAILABLE,
     Alternative,
     Engine,
     Intent,
     Level,
     Limits,
+    Listening,
     Ready,
     Result,
     ServerMessage,
     Sound,
     Speech,
-    Start,
     Stopped,
-    Task,
     Transcript,
 )
+from .requests import PROTOCOL, Listen, Rules, Sensitivity, Start, Task
 from .vocabulary import Entity, Place, Vocabulary, VocabularyReport
 
 __all__ = [
@@ -55,11 +54,15 @@ __all__ = [
     "Label",
     "Level",
     "Limits",
+    "Listen",
+    "Listening",
     "NotEarshot",
     "Place",
     "ProtocolMismatch",
     "Ready",
     "Result",
+    "Rules",
+    "Sensitivity",
     "ServerMessage",
     "Sound",
     "SoundCapability",

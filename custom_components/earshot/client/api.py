@@ -19,7 +19,7 @@ from .errors import (
     VocabularyRefused,
 )
 from .info import Info
-from .messages import Start
+from .requests import Start
 from .vocabulary import Vocabulary, VocabularyReport
 
 ANSWER_S = 10.0

@@ -7,18 +7,17 @@ import aiohttp
 
 from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamError
 from .messages import (
-    END,
-    PROTOCOL,
     Level,
+    Listening,
     Ready,
     ServerMessage,
     Sound,
     Speech,
-    Start,
     Stopped,
     Transcript,
     parse,
 )
+from .requests import END, PROTOCOL, Listen, Start
 
 BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
@@ -35,7 +34,9 @@ class Stream:
         self._socket = socket
         self._ahead_s = 0.0
         self._sent_at = asyncio.get_running_loop().time()
+        self._ended = False
         self.ready = ready
+        self.listening: Listening | None = None
         self.stopped: Stopped | None = None
 
     @classmethod
@@ -62,8 +63,17 @@ class Stream:
             except (aiohttp.ClientError, ConnectionError) as err:
                 raise ConnectionLost("the stream broke while sending") from err
 
+    async def listen(self, listen: Listen) -> None:
+        """Have the server listen for something else; `listening` tells that it does.
+
+        Nothing is asked of a stream whose end was said.
+        """
+        if not self._ended:
+            await _send_text(self._socket, listen.encode())
+
     async def end(self) -> None:
         """Say that no more PCM follows; results still due come until `stopped`."""
+        self._ended = True
         await _send_text(self._socket, END)
 
     async def results(self) -> AsyncGenerator[StreamResult]:
@@ -72,7 +82,9 @@ class Stream:
         Raises StreamError for an error frame, ConnectionLost for a broken stream.
         """
         while not isinstance(message := await _receive(self._socket), Stopped):
-            if message is not None and not isinstance(message, Ready):
+            if isinstance(message, Listening):
+                self.listening = message
+            elif message is not None and not isinstance(message, Ready):
                 yield message
         self.stopped = message
 
@@ -102,7 +114,7 @@ async def _send_text(socket: aiohttp.ClientWebSocketResponse, text: str) -> None
 
 async def _receive(
     socket: aiohttp.ClientWebSocketResponse,
-) -> Ready | StreamResult | Stopped | None:
+) -> Ready | Listening | StreamResult | Stopped | None:
     """Wait for the next message; None for one this client does not know."""
     frame = await socket.receive()
     if frame.type is aiohttp.WSMsgType.TEXT:

@@ -59,6 +59,11 @@ def number(data: Json, name: str) -> float:
     raise InvalidMessage(f"{name}: number expected")
 
 
+def optional_number(data: Json, name: str) -> float | None:
+    """Return a number that may be absent."""
+    return None if data.get(name) is None else number(data, name)
+
+
 def score(data: Json, name: str) -> float:
     """Return a number from 0 to 1."""
     if 0 <= (value := number(data, name)) <= 1:

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from . import fields
 from .errors import InvalidMessage, NotEarshot, ProtocolMismatch
 from .fields import Json
-from .messages import PROTOCOL, Engine, Limits
+from .messages import Engine, Limits
+from .requests import PROTOCOL
 
 
 @dataclass(frozen=True)
 class Label:
-    """A sound label the server can report."""
+    """A sound label the server can report; `sustain_s` is when it tells that it lasts."""
 
     slug: str
     name: str
     group: str
     device_class: str
     default: bool
+    sustain_s: float | None = None
 
     @classmethod
     def read(cls, data: Json) -> Label:
@@ -27,6 +29,7 @@ class Label:
             fields.string(data, "group"),
             fields.string(data, "device_class"),
             fields.boolean(data, "default"),
+            fields.optional_number(data, "sustain_s"),
         )
 
 

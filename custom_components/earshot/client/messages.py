@@ -1,54 +1,19 @@
-"""The frames of a stream, protocol 1: what the client sends and the server answers."""
+"""The frames of a stream that the server sends, protocol 1."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-import json
 import re
 from typing import Literal
 
-from . import fields
+from . import evidence, fields
 from .errors import StreamError
 from .fields import Json
-
-PROTOCOL = 1
 
 MAX_SLOTS = 12
 MAX_SLOT = 200
 _INTENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SLOT = re.compile(r"[a-z][a-z_]{0,63}")
-
-type Task = Literal["sounds", "commands", "transcribe"]
-
-
-@dataclass(frozen=True)
-class Start:
-    """The first frame. `time` is the UTC time of the first sample."""
-
-    microphone: str
-    tasks: tuple[Task, ...]
-    language: str = "en"
-    labels: tuple[str, ...] | None = None
-    time: datetime | None = None
-
-    def encode(self) -> str:
-        """Return the JSON frame."""
-        frame: dict[str, object] = {
-            "type": "start",
-            "protocol": PROTOCOL,
-            "microphone": self.microphone,
-            "tasks": self.tasks,
-            "language": self.language,
-        }
-        if self.labels is not None:
-            frame["labels"] = self.labels
-        if self.time is not None:
-            frame["time"] = self.time.isoformat()
-        return json.dumps(frame)
-
-
-END = json.dumps({"type": "end"})
-"""The last frame: no more PCM follows."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +60,15 @@ class Ready:
     version: str
     labels: tuple[str, ...]
     limits: Limits
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A `listen` is in force: what is listened for now."""
+
+    labels: tuple[str, ...]
+    profile: str
+    sensitivity: str
 
 
 @dataclass(frozen=True)
@@ -153,9 +127,13 @@ class Transcript(Result):
 
 @dataclass(frozen=True)
 class Sound(Result):
-    """A sound event began or ended; both messages share its id."""
+    """A sound event began, has gone on for long or ended; all share its id.
 
-    state: Literal["start", "end"]
+    `windows` are the label's scores up to the deciding one, oldest first; `gates`
+    what was passed on the way to the decision. `description` is a model's: data.
+    """
+
+    state: Literal["start", "sustained", "end"]
     label: str
     score: float
     threshold: float
@@ -164,6 +142,11 @@ class Sound(Result):
     end: datetime | None = None
     verified: bool = False
     scores: dict[str, float] = field(default_factory=dict)
+    windows: tuple[float, ...] = ()
+    gates: tuple[str, ...] = ()
+    profile: str | None = None
+    description: str | None = None
+    clip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,9 +166,16 @@ class Stopped:
     reason: str
 
 
-type ServerMessage = Ready | Speech | Transcript | Sound | Level | Stopped | StreamError
+type ServerMessage = (
+    Ready | Listening | Speech | Transcript | Sound | Level | Stopped | StreamError
+)
 
 _STATES: tuple[Literal["start"], Literal["end"]] = ("start", "end")
+_SOUND_STATES: tuple[Literal["start"], Literal["sustained"], Literal["end"]] = (
+    "start",
+    "sustained",
+    "end",
+)
 
 
 def _ready(data: Json) -> Ready:
@@ -195,6 +185,14 @@ def _ready(data: Json) -> Ready:
         fields.string(data, "version"),
         fields.strings(data, "labels"),
         Limits.read(fields.item(data, "limits")),
+    )
+
+
+def _listening(data: Json) -> Listening:
+    return Listening(
+        fields.strings(data, "labels"),
+        fields.string(data, "profile"),
+        fields.string(data, "sensitivity"),
     )
 
 
@@ -254,12 +252,15 @@ def _transcript(data: Json) -> Transcript:
     )
 
 
-def _sound(data: Json) -> Sound:
+def _sound(data: Json) -> Sound | None:
+    if (state := fields.string(data, "state")) not in _SOUND_STATES:
+        # Of a newer server; what it says of the event otherwise still counts.
+        return None
     return Sound(
         fields.string(data, "id"),
         fields.time(data, "time"),
         fields.string(data, "microphone"),
-        state=fields.choice(data, "state", _STATES),
+        state=state,
         label=fields.slug(data, "label"),
         score=fields.score(data, "score"),
         threshold=fields.score(data, "threshold"),
@@ -268,6 +269,11 @@ def _sound(data: Json) -> Sound:
         end=fields.optional_time(data, "end"),
         verified=fields.boolean(data, "verified"),
         scores=fields.scores(data, "scores"),
+        windows=evidence.scores(data, "windows"),
+        gates=evidence.words(data, "gates"),
+        profile=evidence.word(data, "profile"),
+        description=evidence.line(data, "description"),
+        clip=evidence.word(data, "clip"),
     )
 
 
@@ -288,8 +294,9 @@ def _error(data: Json) -> StreamError:
     return StreamError(fields.string(data, "code"), fields.string(data, "message"))
 
 
-_READERS: dict[str, Callable[[Json], ServerMessage]] = {
+_READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "ready": _ready,
+    "listening": _listening,
     "speech": _speech,
     "transcript": _transcript,
     "sound": _sound,
@@ -300,7 +307,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage]] = {
 
 
 def parse(text: str) -> ServerMessage | None:
-    """Read one text frame; None for a type this client does not know.
+    """Read one text frame; None for a type or state this client does not know.
 
     Raises InvalidMessage for a known type with a wrong or missing field.
     """
