@@ -10,14 +10,22 @@ import pytest
 
 from custom_components.earshot import microphone as module
 from custom_components.earshot.backoff import Backoff
-from custom_components.earshot.client import Client, Endpoint, Sound, Transcript
+from custom_components.earshot.client import (
+    Client,
+    Endpoint,
+    Listen,
+    Listening,
+    Sound,
+    Start,
+    Transcript,
+)
 from custom_components.earshot.client.connection import StreamResult
 from custom_components.earshot.microphone import Microphone, Settings
 from custom_components.earshot.open_sounds import OpenSounds
 from custom_components.earshot.sources.base import SourceError
 
 from .conftest import wait_for
-from .fake_server import LIMITS, TOKEN, FakeServer
+from .fake_server import LIMITS, TOKEN, FakeServer, FakeStream
 
 SETTINGS = Settings("kitchen", ("sounds", "commands"), "en", ("smoke",))
 
@@ -349,3 +357,54 @@ async def test_nothing_from_before_a_switch_off_is_sent_after_it(rig: Rig) -> No
     rig.task = asyncio.create_task(rig.microphone.run())
     stream = await rig.server.stream()
     assert (stream.begin - stopped).total_seconds() > -0.1
+
+
+async def test_what_is_asked_while_a_stream_opens_reaches_it(rig: Rig) -> None:
+    rig.start()
+    # Not answered before something else is asked.
+    rig.microphone.listen_for(("smoke", "bark"), "night", "high")
+    rig.microphone.listen_for(("bark",), "away", "low")
+    stream = await rig.server.stream()
+    assert stream.start["labels"] == ["bark"]
+    assert stream.start["profile"] == "away"
+    rig.microphone.listen_for(("smoke",), "home", "normal")
+    rig.microphone.listen_for(("bark",), "night", "normal")
+    await wait_for(lambda: len(stream.listens) == 2)
+    assert [listen["labels"] for listen in stream.listens] == [["smoke"], ["bark"]]
+
+
+async def test_nothing_is_asked_of_a_stream_whose_end_was_said(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = asyncio.Event()
+    received: list[object] = []
+
+    async def deaf(stream: FakeStream) -> None:
+        async for frame in stream.socket:
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                received.append(frame.data)
+                if len(rig.server.streams) == 1:
+                    await over.wait()
+                    await stream.socket.close()
+
+    monkeypatch.setattr(rig.server, "_receive", deaf)
+    rig.start()
+    await rig.server.stream()
+    rig.tap.stop()
+    await wait_for(lambda: received)
+    rig.microphone.listen_for(("bark",), "night", "normal")
+    await asyncio.sleep(0.05)
+    over.set()
+    second = await rig.server.stream(2)
+    assert second.start["profile"] == "night"
+    assert received == ['{"type": "end"}']
+
+
+async def test_the_server_says_what_it_listens_for(rig: Rig) -> None:
+    start = Start("kitchen", ("sounds",), labels=("smoke",))
+    async with rig.client.open_stream(start) as stream:
+        assert stream.listening is None
+        await stream.listen(Listen(("bark",), "night", "high"))
+        await stream.end()
+        assert [result async for result in stream.results()] == []
+        assert stream.listening == Listening(("bark",), "night", "high")

@@ -36,6 +36,10 @@ def end(event: str, label: str = "smoke", seconds: float = 5) -> Sound:
     )
 
 
+def lasting(event: str, label: str = "smoke", seconds: float = 3) -> Sound:
+    return replace(begin(event, label), state="sustained", time=at(seconds), score=0.85)
+
+
 def test_a_start_and_an_end_pass() -> None:
     sounds = OpenSounds()
     assert sounds.receive(begin("a")) == begin("a")
@@ -129,6 +133,70 @@ def test_closing_ends_everything() -> None:
     assert sounds.receive(end("a")) is None
 
 
+def test_that_it_lasts_is_told_once() -> None:
+    sounds = OpenSounds()
+    sounds.receive(begin("a"))
+    assert sounds.receive(lasting("a")) == lasting("a")
+    assert sounds.receive(lasting("a")) is None
+    assert sounds.labels == {"smoke"}
+    assert sounds.receive(end("a")) == end("a")
+    assert sounds.receive(lasting("a")) is None
+
+
+def test_what_was_never_told_to_begin_does_not_last() -> None:
+    assert OpenSounds().receive(lasting("a")) is None
+
+
+def test_what_lasts_across_streams_is_told_of_the_first_event() -> None:
+    sounds = OpenSounds()
+    sounds.receive(begin("a"))
+    sounds.lost(at(1), at(2))
+    sounds.resumed(at(3))
+    sounds.receive(begin("b", seconds=4))
+    told = sounds.receive(lasting("b", seconds=9))
+    assert told is not None
+    assert (told.id, told.state, told.start, told.time) == (
+        "a", "sustained", at(0), at(9)
+    )  # fmt: skip
+    assert told.score == 0.85
+    assert sounds.receive(lasting("b")) is None
+    closed = sounds.receive(end("b"))
+    assert closed is not None
+    assert closed.id == "a"
+
+
+def test_what_was_told_to_last_is_not_told_again_by_the_next_stream() -> None:
+    sounds = OpenSounds()
+    sounds.receive(begin("a"))
+    sounds.receive(lasting("a"))
+    for event in ("b", "c"):
+        sounds.lost(at(1), at(2))
+        sounds.resumed(at(3))
+        sounds.receive(begin(event))
+        assert sounds.receive(lasting(event)) is None
+
+
+def test_labels_that_nobody_listens_for_are_ended() -> None:
+    sounds = OpenSounds()
+    for event, label in (("a", "smoke"), ("b", "bark"), ("c", "co")):
+        sounds.receive(begin(event, label))
+    (closed, other) = sounds.drop({"smoke"}, at(9))
+    assert (closed.id, closed.state, closed.end) == ("b", "end", at(9))
+    assert other.id == "c"
+    assert sounds.labels == {"smoke"}
+    assert sounds.receive(end("b", "bark")) is None
+    assert sounds.drop({"smoke"}, at(10)) == []
+
+
+def test_what_waits_for_the_next_stream_is_ended_when_it_was_lost() -> None:
+    sounds = OpenSounds()
+    sounds.receive(begin("a"))
+    sounds.lost(at(3), at(4))
+    (closed,) = sounds.drop((), at(9))
+    assert closed.end == at(3)
+    assert sounds.deadline is None
+
+
 def test_a_loss_with_nothing_open_waits_for_nothing() -> None:
     sounds = OpenSounds()
     sounds.lost(at(3), at(4))
@@ -147,11 +215,11 @@ def test_the_memory_for_repetitions_is_bounded() -> None:
 actions = st.lists(
     st.one_of(
         st.tuples(
-            st.sampled_from(["start", "end"]),
+            st.sampled_from(["start", "sustained", "end"]),
             st.sampled_from("abc"),
             st.sampled_from(["smoke", "bark"]),
         ),
-        st.sampled_from([("lost",), ("resumed",), ("wait",)]),
+        st.sampled_from([("lost",), ("resumed",), ("wait",), ("drop",)]),
     ),
     max_size=60,
 )
@@ -172,10 +240,12 @@ def test_every_start_gets_exactly_one_end(script: list[tuple[str, ...]]) -> None
         elif step[0] == "wait":
             seconds += 40
             published += sounds.expire(at(seconds))
+        elif step[0] == "drop":
+            published += sounds.drop({"bark"}, at(seconds))
         else:
             # A server never uses one id for two labels, nor on two streams.
             event = f"{step[1]}-{step[2]}-{streams}"
-            make = begin if step[0] == "start" else end
+            make = {"start": begin, "sustained": lasting, "end": end}[step[0]]
             if (change := sounds.receive(make(event, step[2], seconds))) is not None:
                 published.append(change)
     published += sounds.close(at(seconds))
@@ -184,4 +254,5 @@ def test_every_start_gets_exactly_one_end(script: list[tuple[str, ...]]) -> None
     started = {event for event, state in changes if state == "start"}
     ended = {event for event, state in changes if state == "end"}
     assert started == ended
+    assert {event for event, state in changes if state == "sustained"} <= started
     assert sounds.labels == frozenset()
