@@ -178,9 +178,10 @@ async def _registered(client: HomeClient) -> tuple[dict[str, str], dict[str, str
             continue
         entity = str(registered["entity_id"])
         platform = entity.partition(".")[0]
+        key = str(registered["unique_id"]).partition("_")[2]
         if platform == "binary_sensor":
-            sensors[str(registered["unique_id"]).partition("_")[2]] = entity
-        else:
+            sensors[key] = entity
+        elif platform != "event" or key == "sound":
             entities[platform] = entity
     return entities, sensors
 

@@ -77,7 +77,8 @@ class OpenSounds:
             return None
         if first_id != sound.id and not self._is_new((first_id, "sustained")):
             return None
-        return _under(first, sound)
+        # It lasts since the first of several events with short pauses between them.
+        return replace(_under(first, sound), start=min(first.start, sound.start))
 
     def _ended(self, sound: Sound) -> Sound | None:
         """Close an event under the id with which it was opened."""

@@ -51,7 +51,7 @@ FIELDS: Mapping[str, Range] = {
     "n": Range(1, 20, whole=True),
     "hold_s": Range(0.5, 120),
     "cooldown_s": Range(0, 86400),
-    "sustain_s": Range(1, 86400),
+    "sustain_s": Range(0, 86400),
     "sustain_gap_s": Range(0, 3600),
 }
 ORDER = (("off", "on"), ("k", "n"))

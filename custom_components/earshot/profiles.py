@@ -108,12 +108,12 @@ def rules(data: Mapping[str, Any], labels: Iterable[str]) -> Rules:
 
 
 def sustained(data: Mapping[str, Any], labels: tuple[Label, ...]) -> tuple[Label, ...]:
-    """Return the labels of which it is told when they last, by a rule or the catalogue."""
+    """Return the labels of which it is told when they last: None and 0 are never."""
     kept: Rules = data.get(CONF_RULES, {})
     return tuple(
         label
         for label in labels
-        if kept.get(label.slug, {}).get("sustain_s", label.sustain_s) is not None
+        if kept.get(label.slug, {}).get("sustain_s", label.sustain_s)
     )
 
 

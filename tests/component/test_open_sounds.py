@@ -143,6 +143,19 @@ def test_that_it_lasts_is_told_once() -> None:
     assert sounds.receive(lasting("a")) is None
 
 
+def test_what_lasts_began_with_the_first_event_of_the_stretch() -> None:
+    sounds = OpenSounds()
+    sounds.receive(begin("a"))
+    sounds.receive(end("a"))
+    sounds.receive(begin("b", seconds=8))
+    told = sounds.receive(lasting("b", seconds=9))
+    assert told is not None
+    assert (told.id, told.start) == ("b", at(0))
+    closed = sounds.receive(end("b", seconds=12))
+    assert closed is not None
+    assert closed.start == at(8)
+
+
 def test_what_was_never_told_to_begin_does_not_last() -> None:
     assert OpenSounds().receive(lasting("a")) is None
 

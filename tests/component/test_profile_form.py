@@ -108,9 +108,9 @@ async def test_profiles_and_rules_are_kept_and_used(
             {"label": "bark", "field": "on", "low": "0.01", "high": "1"},
         ),
         (
-            {"tuning": {"rules": [{"label": "bark", "sustain_s": 0}]}},
+            {"tuning": {"rules": [{"label": "bark", "hold_s": 0}]}},
             "rule_out_of_range",
-            {"label": "bark", "field": "sustain_s", "low": "1", "high": "86400"},
+            {"label": "bark", "field": "hold_s", "low": "0.5", "high": "120"},
         ),
         (
             {"tuning": {"rules": [{"label": "bark", "on": 0.2, "off": 0.3}]}},

@@ -92,6 +92,7 @@ def test_what_lasts_is_told_of_labels_with_such_a_rule() -> None:
     assert told() == ["bark"]
     assert told(smoke={"sustain_s": 30}) == ["smoke", "bark"]
     assert told(bark={"on": 0.7}) == ["bark"]
+    assert told(bark={"sustain_s": 0}) == []
 
 
 @pytest.mark.parametrize(
