@@ -14,6 +14,11 @@ DeviceClass: TypeAlias = Literal["smoke", "carbon_monoxide", "sound"]
 Group: TypeAlias = Literal["security", "people", "animals", "household", "outdoors"]
 Source: TypeAlias = Literal["classifier", "rhythm"]
 
+MIN_HOLD_S, MAX_HOLD_S = 0.5, 120.0
+MAX_COOLDOWN_S = MAX_SUSTAIN_S = 86400.0
+MAX_GAP_S = 3600.0
+MAX_WINDOWS = 20
+
 _Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
 
 
@@ -26,7 +31,9 @@ class SoundLabel:
     """A sound that can be reported, and when it is.
 
     An event begins when `k` of the last `n` windows score at least `on_score`, and
-    ends once none has scored `off_score` for `hold_s` seconds. `source` says whether
+    ends once none has scored `off_score` for `hold_s` seconds; no other begins within
+    `cooldown_s` of the last that did. Going on for `sustain_s`, with pauses of at most
+    `sustain_gap_s`, it is told once more; None is never. `source` says whether
     a classifier scores it or the alarm rhythm decides by itself. `audioset` are the
     classes of AudioSet's ontology, by display name, that mean this sound.
     """
@@ -43,6 +50,9 @@ class SoundLabel:
     n: int
     hold_s: float
     audioset: tuple[str, ...] = ()
+    cooldown_s: float = 0.0
+    sustain_s: float | None = None
+    sustain_gap_s: float = 60.0
 
 
 class _Entry(BaseModel):
@@ -57,11 +67,14 @@ class _Entry(BaseModel):
     source: Source = "classifier"
     on_score: float = Field(default=0.5, gt=0, le=1)
     off_score: float = Field(default=0.25, ge=0, lt=1)
-    k: int = Field(default=2, ge=1, le=20)
-    n: int = Field(default=3, ge=1, le=20)
-    hold_s: float = Field(default=3.0, ge=0.5, le=120)
+    k: int = Field(default=2, ge=1, le=MAX_WINDOWS)
+    n: int = Field(default=3, ge=1, le=MAX_WINDOWS)
+    hold_s: float = Field(default=3.0, ge=MIN_HOLD_S, le=MAX_HOLD_S)
     # YAML has lists only.
     audioset: tuple[str, ...] = Field(default=(), strict=False)
+    cooldown_s: float = Field(default=0.0, ge=0, le=MAX_COOLDOWN_S)
+    sustain_s: float | None = Field(default=None, gt=0, le=MAX_SUSTAIN_S)
+    sustain_gap_s: float = Field(default=60.0, ge=0, le=MAX_GAP_S)
 
 
 _ENTRIES = TypeAdapter(dict[_Slug, _Entry])

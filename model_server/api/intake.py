@@ -8,17 +8,24 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from model_server.api.messages import PROTOCOL, ClientMessage, End, ErrorCode, Start
+from model_server.api.messages import (
+    PROTOCOL,
+    ClientMessage,
+    End,
+    ErrorCode,
+    Listen,
+    Start,
+)
 from model_server.audio import SAMPLE_RATE, Pcm
 
 MAX_TEXT_BYTES = 64 << 10
 DRIFT = 1.05
 """A microphone's crystal may run ahead of ours for ever; 5 % is beyond any."""
 JITTER_S = 1.0
-TYPES = ["start", "end"]
+TYPES = ["start", "listen", "end"]
 """A list: what a client sends as its type may have no hash."""
 
-_CLIENT_MESSAGE: TypeAdapter[Start | End] = TypeAdapter(ClientMessage)
+_CLIENT_MESSAGE: TypeAdapter[Start | Listen | End] = TypeAdapter(ClientMessage)
 
 
 class StreamError(Exception):
@@ -31,7 +38,7 @@ class StreamError(Exception):
         self.message = message
 
 
-def parse_text(text: str) -> Start | End:
+def parse_text(text: str) -> Start | Listen | End:
     """A client's text frame. Raises StreamError saying which field is wrong."""
     if len(text) > MAX_TEXT_BYTES:
         raise StreamError("bad_message", "A text frame holds at most 64 KiB.")
@@ -43,7 +50,8 @@ def parse_text(text: str) -> Start | End:
         ) from None
     if not isinstance(content, dict) or content.get("type") not in TYPES:
         raise StreamError(
-            "bad_message", 'Send an object with "type": "start" or "type": "end".'
+            "bad_message",
+            'Send an object with "type": "start", "type": "listen" or "type": "end".',
         )
     # Before the other fields: a newer start may not look like ours.
     protocol = content.get("protocol", PROTOCOL)
@@ -59,10 +67,10 @@ def parse_text(text: str) -> Start | End:
         raise StreamError("bad_message", f"{where}: {first['msg']}.") from None
 
 
-def check_start(message: Start | End) -> Start:
+def check_start(message: Start | Listen | End) -> Start:
     """What opens a stream. Raises StreamError if it is something else."""
-    if isinstance(message, End):
-        raise StreamError("bad_message", "Send `start` before `end`.")
+    if not isinstance(message, Start):
+        raise StreamError("bad_message", f"Send `start` before `{message.type}`.")
     if "transcribe" in message.tasks and set(message.tasks) != {"transcribe"}:
         raise StreamError(
             "unsupported_task",

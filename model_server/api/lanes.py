@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 import logging
 from typing import Literal, Protocol
 
+from model_server.api.choice import Choice
 from model_server.api.foresight import Foresight
 from model_server.api.ids import uuid7
+from model_server.api.intake import StreamError
 from model_server.api.messages import (
     Alternative,
     Intent,
@@ -20,11 +23,13 @@ from model_server.api.messages import (
 )
 from model_server.api.service import Service, engine_message
 from model_server.audio import Pcm
-from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.endpoint import EndpointEvent, Utterance
 from model_server.listen.listener import Listener
 from model_server.monitor.monitor import SoundChange, SoundMonitor
+
+MAX_CHOICES = 32
+"""Changes of what a stream listens for that may wait for its audio."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -70,24 +75,61 @@ class SoundLane:
 
     task = "sounds"
 
-    def __init__(
-        self, service: Service, stream: Stream, labels: list[SoundLabel]
-    ) -> None:
-        """Watch for `labels`."""
+    def __init__(self, service: Service, stream: Stream, choice: Choice) -> None:
+        """Watch for what was chosen."""
         self._service = service
         self._stream = stream
-        self._monitor = SoundMonitor(service.classifier, labels)
+        self._monitor = SoundMonitor(service.classifier, choice.labels, choice.tuning)
         self._pushed = 0
         self._gaps = [_Gap(0, 0)]
+        self._choices: deque[tuple[int, Choice]] = deque()
         self._open: dict[int, tuple[str, float]] = {}
         """Id and highest score of each event that has begun."""
 
+    def listen(self, heard: int, choice: Choice) -> None:
+        """Watch for others once the stream has come to this sample.
+
+        Raises StreamError if too many wait for that.
+        """
+        if self._choices and self._choices[-1][0] == heard:
+            self._choices.pop()
+        if len(self._choices) >= MAX_CHOICES:
+            raise StreamError(
+                "bad_message",
+                "`listen` came too often: send it when something changes.",
+            )
+        self._choices.append((heard, choice))
+
     async def take(self, pcm: Pcm) -> None:
         """Look for sounds that begin or end."""
-        changes = await self._service.work("sounds", self._monitor.push, pcm)
-        self._pushed += pcm.size
+        while pcm.size:
+            await self._choose()
+            size = pcm.size
+            if self._choices:
+                size = min(size, self._choices[0][0] - self._position)
+            changes = await self._service.work("sounds", self._monitor.push, pcm[:size])
+            self._pushed += size
+            pcm = pcm[size:]
+            await self._say(changes)
+
+    async def _choose(self) -> None:
+        """Watch for what was chosen up to here."""
+        while self._choices and self._choices[0][0] <= self._position:
+            _, choice = self._choices.popleft()
+            await self._say(
+                await self._service.work(
+                    "sounds", self._monitor.listen, choice.labels, choice.tuning
+                )
+            )
+
+    async def _say(self, changes: list[SoundChange]) -> None:
         for change in changes:
             await self._stream.say(self._message(change))
+
+    @property
+    def _position(self) -> int:
+        """The stream's next sample."""
+        return self._pushed + self._gaps[-1].lost
 
     async def skip(self, samples: int) -> None:
         """The monitor hears no gap; later times are moved by it."""
@@ -95,6 +137,7 @@ class SoundLane:
 
     async def finish(self) -> None:
         """Events stay open: the next stream of the microphone may continue them."""
+        await self._choose()
 
     def _at(self, sample: int) -> datetime:
         """UTC time of the monitor's sample."""
@@ -106,24 +149,28 @@ class SoundLane:
         if change.state == "start":
             self._open[change.event] = (uuid7(), change.score)
             self._service.metrics.sounds.labels(change.label).inc()
-            event, score = self._open[change.event]
-        else:
-            event, highest = self._open.pop(change.event)
-            score = max(highest, change.score)
+        event, highest = self._open[change.event]
+        score = max(highest, change.score)
+        if change.state == "end":
+            del self._open[change.event]
         start = self._at(change.onset)
         end = None if change.release is None else self._at(change.release)
+        known = start if change.state == "start" else self._at(change.at)
         return Sound(
             id=event,
-            time=end or start,
+            time=end or known,
             microphone=self._stream.microphone,
             state=change.state,
             label=change.label,
             score=score,
             threshold=change.threshold,
             scores=change.scores,
+            windows=list(change.windows),
+            gates=list(change.gates),
             start=start,
             end=end,
             engine=engine_message(change.engine),
+            profile=change.profile,
         )
 
 

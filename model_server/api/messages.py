@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_server.catalogue import (
+    MAX_COOLDOWN_S,
+    MAX_GAP_S,
+    MAX_HOLD_S,
+    MAX_SUSTAIN_S,
+    MAX_WINDOWS,
+    MIN_HOLD_S,
+)
 from model_server.engines.base import Rejection
+from model_server.monitor.monitor import Gate, SoundState
+from model_server.monitor.rules import DEFAULT_PROFILE, Sensitivity
 
 PROTOCOL = 1
 
@@ -22,12 +32,26 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class RuleBody(Message):
+    """What differs from a label's rule in the catalogue. `sustain_s` 0 is never."""
+
+    on: Annotated[float, Field(gt=0, le=1)] | None = None
+    off: Annotated[float, Field(ge=0, lt=1)] | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_WINDOWS)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_WINDOWS)] | None = None
+    hold_s: Annotated[float, Field(ge=MIN_HOLD_S, le=MAX_HOLD_S)] | None = None
+    cooldown_s: Annotated[float, Field(ge=0, le=MAX_COOLDOWN_S)] | None = None
+    sustain_s: Annotated[float, Field(ge=0, le=MAX_SUSTAIN_S)] | None = None
+    sustain_gap_s: Annotated[float, Field(ge=0, le=MAX_GAP_S)] | None = None
+
+
 class Start(Message):
     """Client: the first frame. `transcribe` stands alone; the other two may be combined.
 
     `time` is the UTC time of the first sample; without it the server's clock at
     the first PCM frame is taken. `labels` limits which sounds are reported;
-    without it the catalogue's defaults are.
+    without it the catalogue's defaults are. `rules` by label, `sensitivity` of all
+    other labels and the `profile`'s name say how they are decided.
     """
 
     type: Literal["start"] = "start"
@@ -37,6 +61,19 @@ class Start(Message):
     language: str = "en"
     labels: list[Slug] | None = None
     time: datetime | None = None
+    profile: Slug = DEFAULT_PROFILE
+    sensitivity: Sensitivity = "normal"
+    rules: dict[Slug, RuleBody] = {}
+
+
+class Listen(Message):
+    """Client: from now on other labels, rules or another profile; fields as in `start`."""
+
+    type: Literal["listen"] = "listen"
+    labels: list[Slug] | None = None
+    profile: Slug = DEFAULT_PROFILE
+    sensitivity: Sensitivity = "normal"
+    rules: dict[Slug, RuleBody] = {}
 
 
 class End(Message):
@@ -71,6 +108,15 @@ class Ready(Message):
     version: str
     labels: list[str]
     limits: Limits
+
+
+class Listening(Message):
+    """Server: `listen` is in force for the audio that follows it."""
+
+    type: Literal["listening"] = "listening"
+    labels: list[str]
+    profile: str
+    sensitivity: Sensitivity
 
 
 class Result(Message):
@@ -122,23 +168,30 @@ class Transcript(Result):
 
 
 class Sound(Result):
-    """Server: a sound event began or ended. Both messages share its id.
+    """Server: a sound event began or ended, or goes on for long. All share its id.
 
     `score` is the highest so far; `scores` the best five labels of the deciding
-    window, as evidence; `threshold` what `score` had to pass. `end` is set on
-    the second message only.
+    window, `windows` this label's scores of the last 20 up to there, oldest first, and
+    `gates` what they passed, as evidence; `threshold` what `score` had to pass. `end`
+    is set with the state "end" only. With "sustained", `start` is that of the first
+    event of the stretch.
     """
 
     type: Literal["sound"] = "sound"
-    state: Literal["start", "end"]
+    state: SoundState
     label: str
     score: Score
     threshold: Score
     scores: dict[str, Score]
+    windows: list[Score] = []
+    gates: list[Gate] = []
     start: datetime
     end: datetime | None = None
     engine: Engine
     verified: bool = False
+    profile: str = DEFAULT_PROFILE
+    description: str | None = None
+    clip: str | None = None
 
 
 class Level(Message):
@@ -180,21 +233,22 @@ class Error(Message):
     message: str
 
 
-ClientMessage = Annotated[Start | End, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Listen | End, Field(discriminator="type")]
 ServerMessage = Annotated[
-    Ready | Speech | Transcript | Sound | Level | Stopped | Error,
+    Ready | Listening | Speech | Transcript | Sound | Level | Stopped | Error,
     Field(discriminator="type"),
 ]
 
 
 class Label(Message):
-    """A sound label the server can report."""
+    """A sound label the server can report; going on for `sustain_s`, it is told again."""
 
     slug: Slug
     name: str
     group: str
     device_class: str
     default: bool
+    sustain_s: float | None = None
 
 
 class SpeechCapability(Message):

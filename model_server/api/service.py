@@ -155,6 +155,7 @@ class Service:
                     group=label.group,
                     device_class=label.device_class,
                     default=label.default,
+                    sustain_s=label.sustain_s,
                 )
                 for label in self.catalogue.values()
             ],

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from model_server import __version__
+from model_server.api.choice import Choice, choose
 from model_server.api.dictation import DictationLane
 from model_server.api.feed import Feed
 from model_server.api.ids import uuid7
@@ -23,13 +24,22 @@ from model_server.api.intake import (
     parse_text,
 )
 from model_server.api.lanes import CommandLane, Lane, SoundLane
-from model_server.api.messages import End, Error, Level, Message, Ready, Start, Stopped
+from model_server.api.messages import (
+    Error,
+    Level,
+    Listen,
+    Listening,
+    Message,
+    Ready,
+    Start,
+    Stopped,
+)
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import FAREWELL_S, Service
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.level import LevelMeter
-from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineError, SpeechRecognizer
+from model_server.monitor.rules import Tuning
 
 MAX_WAITING = 256
 """Messages that may wait for a slow client."""
@@ -54,6 +64,7 @@ class Session:
             2 + max(limits.max_ahead_s, limits.max_utterance_s), service.metrics
         )
         self._origin: datetime | None = None
+        self._sounds: SoundLane | None = None
         self.microphone = ""
         self.language = ""
 
@@ -149,7 +160,7 @@ class Session:
         if isinstance(frame, bytes):
             raise StreamError("bad_message", "Send `start` before audio.")
         start = check_start(parse_text(frame))
-        labels = self._labels(start)
+        choice = self._choice(start)
         recognizer = self._recognizer(start)
         self.microphone = start.microphone
         self._origin = start.time
@@ -158,13 +169,14 @@ class Session:
             Ready(
                 session=uuid7(),
                 version=__version__,
-                labels=[label.slug for label in labels],
+                labels=choice.slugs,
                 limits=self._service.limits,
             )
         )
         lanes: list[Lane] = []
         if "sounds" in start.tasks:
-            lanes.append(SoundLane(self._service, self, labels))
+            self._sounds = SoundLane(self._service, self, choice)
+            lanes.append(self._sounds)
         if recognizer and "commands" in start.tasks:
             lanes.append(CommandLane(self._service, self, recognizer))
         levels = bool(lanes)
@@ -173,20 +185,27 @@ class Session:
         work = self._feed.drive_all(lanes)
         await _first(work, asyncio.create_task(self._read(levels=levels)))
 
-    def _labels(self, start: Start) -> list[SoundLabel]:
-        """The labels that a stream reports."""
-        if "sounds" not in start.tasks:
-            return []
-        catalogue = self._service.catalogue
-        if start.labels is None:
-            return [label for label in catalogue.values() if label.default]
-        unknown = [label for label in start.labels if label not in catalogue]
-        if unknown:
+    def _choice(self, message: Start | Listen) -> Choice:
+        """The sounds that a stream reports, none if it has no task for them."""
+        if isinstance(message, Start) and "sounds" not in message.tasks:
+            return Choice([], Tuning())
+        return choose(message, self._service.catalogue)
+
+    async def _listen(self, message: Listen, heard: int) -> None:
+        """Report other sounds, of the audio that follows `heard` samples."""
+        if self._sounds is None:
             raise StreamError(
-                "unknown_label",
-                f"There is no label {unknown[0]}: GET /v1/info lists all.",
+                "bad_message", "`listen` is for a stream with the task `sounds`."
             )
-        return [catalogue[label] for label in dict.fromkeys(start.labels)]
+        choice = self._choice(message)
+        self._sounds.listen(heard, choice)
+        await self.say(
+            Listening(
+                labels=choice.slugs,
+                profile=message.profile,
+                sensitivity=message.sensitivity,
+            )
+        )
 
     def _recognizer(self, start: Start) -> SpeechRecognizer | None:
         """The engine of a stream that hears speech, in its language."""
@@ -235,16 +254,22 @@ class Session:
             else max(limits.max_ahead_s, limits.max_utterance_s)
         )
         pace = Pace(ahead_s, service.clock.monotonic())
+        heard = 0
         while True:
             frame = await self._receive()
             if self._feed.ended:
                 raise StreamError("bad_message", "Nothing may follow `end`.")
             if isinstance(frame, str):
-                if not isinstance(parse_text(frame), End):
+                message = parse_text(frame)
+                if isinstance(message, Start):
                     raise StreamError("bad_message", "A stream has one `start`.")
-                self._feed.end()
+                if isinstance(message, Listen):
+                    await self._listen(message, heard)
+                else:
+                    self._feed.end()
                 continue
             pcm = frames.push(frame)
+            heard += pcm.size
             pace.count(pcm.size, service.clock.monotonic())
             self.at(0)  # The audio clock starts with the first frame.
             self._feed.write(pcm)

@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from model_server.audio import SAMPLE_RATE
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineInfo, Pcm, SoundClassifier
-from model_server.monitor import pattern, rhythm
-from model_server.monitor.detector import Rule, State, Transition, advance
+from model_server.monitor import rhythm
+from model_server.monitor.decider import Decider, Decision, Row, quantise, score_of
+from model_server.monitor.detector import Rule, Transition
+from model_server.monitor.rules import Tuning
+
+SoundState: TypeAlias = Literal["start", "sustained", "end"]
+Gate: TypeAlias = Literal[
+    "not_silent",
+    "on_threshold",
+    "k_of_n",
+    "cooldown",
+    "rhythm",
+    "gesture",
+    "verification",
+]
+"""What a sound had to pass to become an event."""
 
 # What is decided never depends on how the stream was cut, because it is cut anew.
 _BLOCK = SAMPLE_RATE // 20
 _EVIDENCE = 5
+_WINDOWS = 20
 # Below this RMS, of full scale, a window holds nothing but a converter's noise.
 _SILENT = 10 ** (-75 / 20)
 
 
 @dataclass(frozen=True)
 class SoundChange:
-    """A sound event began or ended.
+    """A sound event began or ended, or goes on for long; the evidence for it.
 
-    `event` is the same number in both. `onset` and `release` are samples since
-    the stream began. `score` is the highest so far, `threshold` what it had to
-    pass, `scores` the best five of the deciding window.
+    `event` is the same number in all. `onset` and `release` are samples since
+    the stream began, `at` the one at which it was known; what is sustained has the
+    onset of its stretch of events. `score` is the highest so far, `threshold` what it
+    had to pass, `scores` the best five of the deciding window, `windows` the label's
+    own scores up to there, oldest first, `gates` what it passed.
     """
 
     label: str
-    state: Literal["start", "end"]
+    state: SoundState
     event: int
+    at: int
     onset: int
     release: int | None
     score: float
     threshold: float
     scores: dict[str, float]
+    windows: tuple[float, ...]
+    gates: tuple[Gate, ...]
     engine: EngineInfo
+    profile: str
 
 
 class SoundMonitor:
@@ -50,22 +71,23 @@ class SoundMonitor:
     """
 
     def __init__(
-        self, classifier: SoundClassifier | None, labels: Sequence[SoundLabel]
+        self,
+        classifier: SoundClassifier | None,
+        labels: Sequence[SoundLabel],
+        tuning: Tuning | None = None,
     ) -> None:
-        """Begin at sample 0."""
-        wanted = {label.slug for label in labels if label.source == "rhythm"}
-        patterns = [one for one in (pattern.T3, pattern.T4) if one.label in wanted]
-        self._rhythm = rhythm.RhythmRecognizer(patterns) if patterns else None
+        """Begin at sample 0. Raises RuleError."""
         self._classifier = classifier
-        self._watched: dict[str, tuple[int, Rule]] = {}
-        if classifier is not None:
-            self._watched = {
-                label.slug: (classifier.labels.index(label.slug), _rule(label))
-                for label in labels
-                if label.source == "classifier" and label.slug in classifier.labels
-            }
-            self._window = np.zeros(classifier.window, dtype=np.float32)
-        self._states = dict.fromkeys(self._watched, State())
+        self._tuning = tuning or Tuning()
+        rules, self._alarms_wanted = _watched(labels, self._tuning)
+        self._rhythm = rhythm.RhythmRecognizer() if self._alarms_wanted else None
+        self._rhythm_from = 0
+        self._sounding: dict[str, rhythm.RhythmChange] = {}
+        """Alarms under way, whether anybody wants to hear of them or not."""
+        scored = () if classifier is None else classifier.labels
+        self._decider = Decider(scored, rules)
+        self._rows: deque[Row] = deque(maxlen=_WINDOWS)
+        self._window = np.zeros(classifier.window if classifier else 0, np.float32)
         self._pending = np.zeros(0, dtype=np.int16)
         self._heard = 0
         # A window half of nothing would make its edge a sound: the first one is full.
@@ -84,84 +106,139 @@ class SoundMonitor:
         self._pending = self._pending[at:]
         return changes
 
+    def listen(self, labels: Sequence[SoundLabel], tuning: Tuning) -> list[SoundChange]:
+        """Watch for others from the next window on; returns what that ends or begins.
+
+        Events of labels that are no longer watched end, and an alarm that sounds
+        already begins where it is new. Raises RuleError, and changes nothing.
+        """
+        rules, wanted = _watched(labels, tuning)
+        self._tuning = tuning
+        changes = [
+            self._sound(each) for each in self._decider.watch(rules, self._heard)
+        ]
+        before, self._alarms_wanted = self._alarms_wanted, wanted
+        for label, alarm in self._sounding.items():
+            if label in before and label not in wanted:
+                ended = replace(alarm, state="end", at=self._heard, release=self._heard)
+                changes.append(self._alarm(ended))
+            elif label in wanted and label not in before:
+                changes.append(self._alarm(alarm))
+        if wanted and self._rhythm is None:
+            self._rhythm = rhythm.RhythmRecognizer()
+            self._rhythm_from = self._heard
+        return changes
+
     def _block(self, pcm: Pcm, changes: list[SoundChange]) -> None:
+        self._heard += pcm.size
         if self._rhythm is not None:
-            changes += [self._alarm(change) for change in self._rhythm.push(pcm)]
-        if self._classifier is None or not self._watched:
+            changes += self._heard_alarms(self._rhythm.push(pcm))
+        if self._classifier is None:
             return
         self._window = np.concatenate(
             [self._window[pcm.size :], pcm.astype(np.float32) / 32768]
         )
-        self._heard += pcm.size
         if self._heard >= self._next_window:
             self._next_window += self._classifier.hop
-            self._score(self._classifier, changes)
+            if self._decider.rules:
+                self._score(self._classifier, changes)
+            else:
+                self._rows.clear()
 
     def _score(self, classifier: SoundClassifier, changes: list[SoundChange]) -> None:
         if float(np.sqrt(np.mean(self._window**2))) < _SILENT:
-            scores = np.zeros(len(classifier.labels), dtype=np.float32)
+            row = np.zeros(len(classifier.labels), dtype=np.uint8)
         else:
-            scores = classifier.classify(self._window[None]).scores[0]
-        for slug, (index, rule) in self._watched.items():
-            self._states[slug], transition = advance(
-                self._states[slug], rule, self._heard, float(scores[index])
-            )
-            if transition is not None:
-                changes.append(self._sound(slug, rule, transition, scores, classifier))
+            row = quantise(classifier.classify(self._window[None]).scores[0])
+        self._rows.append(row)
+        changes += [self._sound(each) for each in self._decider.take(self._heard, row)]
 
-    def _sound(
-        self,
-        slug: str,
-        rule: Rule,
-        transition: Transition,
-        scores: npt.NDArray[np.float32],
-        classifier: SoundClassifier,
-    ) -> SoundChange:
-        # A sound fills about half of the first window that it decides.
-        onset = max(0, transition.onset - classifier.window // 2)
+    def _sound(self, decision: Decision) -> SoundChange:
+        """A decision with the evidence for it."""
+        assert self._classifier is not None
+        transition, rule = decision.transition, decision.rule
+        labels = self._classifier.labels
+        place = labels.index(decision.label)
         return SoundChange(
-            label=slug,
+            label=decision.label,
             state=transition.state,
-            event=self._number(slug, transition.state),
-            onset=onset,
+            event=self._number(decision.label, transition.state),
+            at=decision.at,
+            onset=onset_of(transition, self._classifier.window),
             release=transition.release,
             score=round(transition.score, 4),
             threshold=rule.on,
-            scores=_best(classifier.labels, scores),
-            engine=classifier.info,
+            scores=_best(labels, self._rows[-1]),
+            windows=tuple(round(score_of(int(row[place])), 4) for row in self._rows),
+            gates=_gates(rule),
+            engine=self._classifier.info,
+            profile=self._tuning.profile,
         )
+
+    def _heard_alarms(self, heard: list[rhythm.RhythmChange]) -> list[SoundChange]:
+        """Alarms that begin or end, of those that somebody wants to hear of."""
+        changes = []
+        for each in heard:
+            since = self._rhythm_from
+            release = None if each.release is None else each.release + since
+            change = replace(
+                each, at=each.at + since, onset=each.onset + since, release=release
+            )
+            if change.state == "start":
+                self._sounding[change.label] = change
+            else:
+                self._sounding.pop(change.label, None)
+            if change.label in self._alarms_wanted:
+                changes.append(self._alarm(change))
+        return changes
 
     def _alarm(self, change: rhythm.RhythmChange) -> SoundChange:
         return SoundChange(
             label=change.label,
             state=change.state,
             event=self._number(change.label, change.state),
+            at=change.at,
             onset=change.onset,
             release=change.release,
             score=change.score,
             threshold=rhythm.THRESHOLD,
             scores={change.label: change.score},
+            windows=(),
+            gates=("rhythm",),
             engine=rhythm.ENGINE,
+            profile=self._tuning.profile,
         )
 
-    def _number(self, slug: str, state: Literal["start", "end"]) -> int:
-        if state == "end":
-            return self._open.pop(slug)
-        self._events += 1
-        self._open[slug] = self._events
-        return self._events
+    def _number(self, slug: str, state: SoundState) -> int:
+        """The event's number: a new one for each that begins."""
+        if state == "start":
+            self._events += 1
+            self._open[slug] = self._events
+        return self._open.pop(slug) if state == "end" else self._open[slug]
 
 
-def _rule(label: SoundLabel) -> Rule:
-    return Rule(
-        label.on_score,
-        label.off_score,
-        label.k,
-        label.n,
-        round(label.hold_s * SAMPLE_RATE),
-    )
+def onset_of(transition: Transition, window: int) -> int:
+    """Where the sound itself began: it fills about half of the first window it decides."""
+    return max(0, transition.onset - window // 2)
 
 
-def _best(labels: Sequence[str], scores: npt.NDArray[np.float32]) -> dict[str, float]:
-    order = np.argsort(-scores, kind="stable")[:_EVIDENCE]
-    return {labels[index]: round(float(scores[index]), 4) for index in order}
+def _watched(
+    labels: Sequence[SoundLabel], tuning: Tuning
+) -> tuple[dict[str, Rule], frozenset[str]]:
+    """The rules of labels that a classifier scores, and the alarms. Raises RuleError."""
+    rules = {
+        label.slug: tuning.rule(label)
+        for label in labels
+        if label.source == "classifier"
+    }
+    return rules, frozenset(one.slug for one in labels if one.source == "rhythm")
+
+
+def _gates(rule: Rule) -> tuple[Gate, ...]:
+    passed: tuple[Gate, ...] = ("not_silent", "on_threshold", "k_of_n")
+    return (*passed, "cooldown") if rule.cooldown else passed
+
+
+def _best(labels: Sequence[str], row: Row) -> dict[str, float]:
+    order = np.argsort(-row.astype(np.int16), kind="stable")[:_EVIDENCE]
+    return {labels[index]: round(score_of(int(row[index])), 4) for index in order}

@@ -113,6 +113,10 @@ class Stream:
     async def start(self, *tasks: str, **fields: Any) -> None:
         """Send `start`."""
         message = {"type": "start", "microphone": "hall", "tasks": tasks} | fields
+        await self.send(message)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send any message."""
         await self.websocket.send(json.dumps(message))
 
     async def play(self, pcm: Pcm, frame: int = 4096) -> Self:

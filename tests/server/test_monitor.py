@@ -88,6 +88,12 @@ def test_an_event_carries_the_evidence_for_itself() -> None:
 
     assert (start.label, start.state, start.release) == ("bark", "start", None)
     assert (end.label, end.state, end.event) == ("bark", "end", start.event)
+    assert start.gates == end.gates == ("not_silent", "on_threshold", "k_of_n")
+    assert start.profile == "home"
+    assert start.windows[-1] == start.score
+    assert sum(score >= 0.6 for score in start.windows) == 2
+    assert end.windows[: len(start.windows)] == start.windows
+    assert start.onset < start.at < 6 * SAMPLE_RATE
     assert start.engine == EngineInfo("loudness", "7")
     assert start.threshold == 0.6
     assert start.score >= 0.6

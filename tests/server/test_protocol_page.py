@@ -17,8 +17,10 @@ PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
 FENCES = re.findall(r"(?:<!-- model: (\w+) -->\n)?```json\n(.*?)```", PAGE, re.DOTALL)
 SOCKET_MESSAGES = [
     messages.Start,
+    messages.Listen,
     messages.End,
     messages.Ready,
+    messages.Listening,
     messages.Speech,
     messages.Transcript,
     messages.Sound,
