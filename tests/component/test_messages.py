@@ -27,6 +27,7 @@ from custom_components.earshot.client import (
     VocabularyReport,
 )
 from custom_components.earshot.client.messages import parse
+from custom_components.earshot.profile_form import FIELDS
 
 from .fake_server import ENGINE, LIMITS, default_info
 
@@ -330,6 +331,44 @@ def test_the_start_frame_is_what_the_server_reads() -> None:
     )
     assert start.tasks == ["sounds", "commands"]
     assert start.time == NOON
+    assert start.profile == "home"
+
+
+def test_profiles_and_rules_are_what_the_server_reads() -> None:
+    messages = pytest.importorskip("model_server.api.messages")
+    limits = {name: (field.low, field.high) for name, field in FIELDS.items()}
+    for number in range(2):
+        rule = {name: between[number] for name, between in limits.items()}
+        asked = Listen(("bark",), "night", "high", {"bark": rule})
+        listen = messages.Listen.model_validate_json(asked.encode())
+        assert (listen.labels, listen.profile) == (["bark"], "night")
+        assert listen.rules["bark"].model_dump() == rule
+        begun = Start(
+            "k", ("sounds",), "en", ("bark",), NOON, "night", "high", {"bark": rule}
+        )
+        start = messages.Start.model_validate_json(begun.encode())
+        assert (start.profile, start.sensitivity) == ("night", "high")
+        assert start.rules == listen.rules
+
+
+def test_what_the_server_says_of_a_sound_is_read() -> None:
+    messages = pytest.importorskip("model_server.api.messages")
+    said = messages.Sound.model_validate(
+        SOUND
+        | {
+            "state": "sustained",
+            "windows": [0.5],
+            "gates": ["not_silent", "on_threshold", "k_of_n", "cooldown", "rhythm"],
+            "profile": "night",
+            "description": "A dog barks.",
+            "clip": "01a204d0-1c3e-7a51-b0f4-5d1f0c9be7aa",
+        }
+    )
+    read = parse(said.model_dump_json())
+    assert isinstance(read, Sound)
+    for name in ("state", "profile", "description", "clip"):
+        assert getattr(read, name) == getattr(said, name)
+    assert (list(read.windows), list(read.gates)) == (said.windows, said.gates)
 
 
 def test_info_is_read() -> None:
