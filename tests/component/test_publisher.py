@@ -44,6 +44,11 @@ async def test_a_sound_is_on_its_topics(
         "end": None,
         "verified": False,
         "engine": {"name": "fake", "version": "1"},
+        "windows": [],
+        "gates": [],
+        "profile": None,
+        "description": None,
+        "clip": None,
     }
     assert (end["id"], end["state"], end["score"]) == ("event-1", "end", 0.9)
     assert end["end"] is not None
