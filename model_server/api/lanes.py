@@ -19,6 +19,7 @@ from model_server.api.messages import (
     Transcript,
 )
 from model_server.api.service import Service, engine_message
+from model_server.api.telling import Teller
 from model_server.audio import Pcm
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
@@ -71,9 +72,14 @@ class SoundLane:
     task = "sounds"
 
     def __init__(
-        self, service: Service, stream: Stream, labels: list[SoundLabel]
+        self,
+        service: Service,
+        stream: Stream,
+        labels: list[SoundLabel],
+        *,
+        clips: bool = False,
     ) -> None:
-        """Watch for `labels`."""
+        """Watch for `labels`; `clips` says that the client wants recordings."""
         self._service = service
         self._stream = stream
         self._monitor = SoundMonitor(service.classifier, labels)
@@ -81,13 +87,17 @@ class SoundLane:
         self._gaps = [_Gap(0, 0)]
         self._open: dict[int, tuple[str, float]] = {}
         """Id and highest score of each event that has begun."""
+        self._teller = Teller(service, stream, self._at, clips=clips)
 
     async def take(self, pcm: Pcm) -> None:
         """Look for sounds that begin or end."""
+        self._teller.hear(pcm)
         changes = await self._service.work("sounds", self._monitor.push, pcm)
         self._pushed += pcm.size
         for change in changes:
-            await self._stream.say(self._message(change))
+            sample = change.onset if change.release is None else change.release
+            await self._teller.tell(self._message(change), sample)
+        self._teller.advance()
 
     async def skip(self, samples: int) -> None:
         """The monitor hears no gap; later times are moved by it."""
@@ -95,6 +105,11 @@ class SoundLane:
 
     async def finish(self) -> None:
         """Events stay open: the next stream of the microphone may continue them."""
+        await self._teller.finish()
+
+    def close(self) -> None:
+        """The stream is over, in order or not."""
+        self._teller.close()
 
     def _at(self, sample: int) -> datetime:
         """UTC time of the monitor's sample."""
@@ -105,7 +120,6 @@ class SoundLane:
         """A change as sent."""
         if change.state == "start":
             self._open[change.event] = (uuid7(), change.score)
-            self._service.metrics.sounds.labels(change.label).inc()
             event, score = self._open[change.event]
         else:
             event, highest = self._open.pop(change.event)

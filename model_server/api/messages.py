@@ -27,7 +27,8 @@ class Start(Message):
 
     `time` is the UTC time of the first sample; without it the server's clock at
     the first PCM frame is taken. `labels` limits which sounds are reported;
-    without it the catalogue's defaults are.
+    without it the catalogue's defaults are. `clips` asks that recordings of sound
+    events be kept, which the server's own settings must allow as well.
     """
 
     type: Literal["start"] = "start"
@@ -37,6 +38,7 @@ class Start(Message):
     language: str = "en"
     labels: list[Slug] | None = None
     time: datetime | None = None
+    clips: bool = False
 
 
 class End(Message):
@@ -126,7 +128,8 @@ class Sound(Result):
 
     `score` is the highest so far; `scores` the best five labels of the deciding
     window, as evidence; `threshold` what `score` had to pass. `end` is set on
-    the second message only.
+    the second message only. `verified` says that a describer heard it, too, and
+    `description` what that said; `clip` is the id of the recording that was kept.
     """
 
     type: Literal["sound"] = "sound"
@@ -139,6 +142,21 @@ class Sound(Result):
     end: datetime | None = None
     engine: Engine
     verified: bool = False
+    gates: list[str] = []
+    description: str | None = None
+    clip: str | None = None
+
+
+class Clip(Result):
+    """Server: a recording of the sound event with this id is kept and can be fetched.
+
+    It holds `seconds` from `start` on; `time` is where it ends.
+    """
+
+    type: Literal["clip"] = "clip"
+    label: str
+    start: datetime
+    seconds: float
 
 
 class Level(Message):
@@ -182,7 +200,7 @@ class Error(Message):
 
 ClientMessage = Annotated[Start | End, Field(discriminator="type")]
 ServerMessage = Annotated[
-    Ready | Speech | Transcript | Sound | Level | Stopped | Error,
+    Ready | Speech | Transcript | Sound | Clip | Level | Stopped | Error,
     Field(discriminator="type"),
 ]
 
@@ -220,7 +238,10 @@ class DescriptionCapability(Message):
 
 
 class Info(Message):
-    """`GET /v1/info`. `id` stays the same for the life of an installation."""
+    """`GET /v1/info`. `id` stays the same for the life of an installation.
+
+    `clips` says whether the settings let recordings of sound events be kept.
+    """
 
     name: Literal["earshot"] = "earshot"
     id: str
@@ -229,8 +250,26 @@ class Info(Message):
     speech: SpeechCapability | None
     sounds: SoundCapability | None
     descriptions: DescriptionCapability | None = None
+    clips: bool = False
     limits: Limits
     streams: int
+
+
+class KeptClip(Message):
+    """A recording of a sound event; `id` is the event's, `score` its highest."""
+
+    id: str
+    microphone: Slug
+    label: Slug
+    start: datetime
+    seconds: float
+    score: Score
+
+
+class Clips(Message):
+    """`GET /v1/clips`: a microphone's recordings, the newest first."""
+
+    clips: list[KeptClip]
 
 
 class TextDescription(Message):
