@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 import logging
 from typing import Protocol
@@ -12,6 +12,7 @@ from .backoff import Backoff
 from .buffer import PcmBuffer
 from .client import (
     Client,
+    Clip,
     ConnectionLost,
     EarshotError,
     InvalidAuth,
@@ -38,6 +39,7 @@ class Settings:
     tasks: tuple[Task, ...]
     language: str
     labels: tuple[str, ...]
+    clips: bool = False
 
 
 class Listener(Protocol):
@@ -148,6 +150,7 @@ class Microphone:
             settings.language,
             settings.labels if "sounds" in settings.tasks else None,
             time,
+            settings.clips,
         )
         async with self._client.open_stream(start) as stream:
             self._up()
@@ -180,7 +183,10 @@ class Microphone:
 
     def _result(self, result: StreamResult) -> None:
         """Pass a result on, unless it repeats what is known."""
-        if not isinstance(result, Sound):
+        if isinstance(result, Clip):
+            first = self._sounds.first_id(result.id)
+            self._listener.heard(replace(result, event=first))
+        elif not isinstance(result, Sound):
             self._listener.heard(result)
         elif (change := self._sounds.receive(result)) is not None:
             self._listener.heard(change)

@@ -22,6 +22,7 @@ SOCKET_MESSAGES = [
     messages.Speech,
     messages.Transcript,
     messages.Sound,
+    messages.Clip,
     messages.Level,
     messages.Stopped,
     messages.Error,

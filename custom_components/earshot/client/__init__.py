@@ -1,9 +1,11 @@
 """Typed client of the Earshot model server; needs aiohttp, not Home Assistant."""
 
 from .api import Client, Endpoint
+from .clips import ClipFile, ClipKind, KeptClip, is_clip_id
 from .connection import Stream
 from .errors import (
     CannotConnect,
+    ClipNotFound,
     ConnectionLost,
     ConnectTimeout,
     EarshotError,
@@ -20,6 +22,7 @@ from .messages import (
     PROTOCOL,
     UNAVAILABLE,
     Alternative,
+    Clip,
     Engine,
     Intent,
     Level,
@@ -42,6 +45,10 @@ __all__ = [
     "Alternative",
     "CannotConnect",
     "Client",
+    "Clip",
+    "ClipFile",
+    "ClipKind",
+    "ClipNotFound",
     "ConnectTimeout",
     "ConnectionLost",
     "EarshotError",
@@ -52,6 +59,7 @@ __all__ = [
     "Intent",
     "InvalidAuth",
     "InvalidMessage",
+    "KeptClip",
     "Label",
     "Level",
     "Limits",
@@ -75,4 +83,5 @@ __all__ = [
     "Vocabulary",
     "VocabularyRefused",
     "VocabularyReport",
+    "is_clip_id",
 ]

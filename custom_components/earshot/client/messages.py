@@ -8,6 +8,7 @@ import re
 from typing import Literal
 
 from . import fields
+from .clips import clip_id
 from .errors import StreamError
 from .fields import Json
 
@@ -15,6 +16,7 @@ PROTOCOL = 1
 
 MAX_SLOTS = 12
 MAX_SLOT = 200
+MAX_DESCRIPTION = 300
 _INTENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SLOT = re.compile(r"[a-z][a-z_]{0,63}")
 
@@ -30,6 +32,7 @@ class Start:
     language: str = "en"
     labels: tuple[str, ...] | None = None
     time: datetime | None = None
+    clips: bool = False
 
     def encode(self) -> str:
         """Return the JSON frame."""
@@ -44,6 +47,8 @@ class Start:
             frame["labels"] = self.labels
         if self.time is not None:
             frame["time"] = self.time.isoformat()
+        if self.clips:
+            frame["clips"] = True
         return json.dumps(frame)
 
 
@@ -164,6 +169,22 @@ class Sound(Result):
     end: datetime | None = None
     verified: bool = False
     scores: dict[str, float] = field(default_factory=dict)
+    description: str | None = None
+    clip: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip(Result):
+    """A recording is kept, and can be fetched by its id.
+
+    `event` is the sound event that it belongs to: the first stream's id, where the
+    event went on over several streams.
+    """
+
+    label: str
+    start: datetime
+    seconds: float
+    event: str
 
 
 @dataclass(frozen=True)
@@ -183,7 +204,9 @@ class Stopped:
     reason: str
 
 
-type ServerMessage = Ready | Speech | Transcript | Sound | Level | Stopped | StreamError
+type ServerMessage = (
+    Ready | Speech | Transcript | Sound | Clip | Level | Stopped | StreamError
+)
 
 _STATES: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 
@@ -268,6 +291,27 @@ def _sound(data: Json) -> Sound:
         end=fields.optional_time(data, "end"),
         verified=fields.boolean(data, "verified"),
         scores=fields.scores(data, "scores"),
+        description=_description(data),
+        clip=fields.optional_string(data, "clip"),
+    )
+
+
+def _description(data: Json) -> str | None:
+    """Read a model's sentence: one line, and no longer than an attribute should be."""
+    text = fields.optional_string(data, "description")
+    return None if text is None else " ".join(text.split())[:MAX_DESCRIPTION] or None
+
+
+def _clip(data: Json) -> Clip:
+    clip = clip_id(data)
+    return Clip(
+        clip,
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        label=fields.slug(data, "label"),
+        start=fields.time(data, "start"),
+        seconds=fields.number(data, "seconds"),
+        event=clip,
     )
 
 
@@ -293,6 +337,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage]] = {
     "speech": _speech,
     "transcript": _transcript,
     "sound": _sound,
+    "clip": _clip,
     "level": _level,
     "stopped": _stopped,
     "error": _error,
