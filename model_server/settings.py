@@ -83,6 +83,25 @@ class WyomingSettings(_Section):
     """Addresses and networks that may connect, such as 192.168.1.0/24; none: all."""
 
 
+class ClipSettings(_Section):
+    """Recordings of sound events: none are kept unless `enabled`, and a stream asks."""
+
+    enabled: bool = False
+    microphones: tuple[str, ...] = ()
+    """Whose sounds may be kept; none: all that ask."""
+    labels: tuple[str, ...] = ()
+    """Which sounds are kept; none: all."""
+    speech: bool = False
+    """Also keep clips in which somebody speaks."""
+    pre_s: Annotated[float, Field(ge=0, le=30)] = 5.0
+    post_s: Annotated[float, Field(ge=1, le=120)] = 10.0
+    """Both from the onset; a sound that ends sooner ends its clip a second later."""
+    max_s: Annotated[float, Field(ge=1, le=150)] = 30.0
+    max_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+    max_bytes: Annotated[int, Field(ge=16 << 20)] = 500 << 20
+    """Of all clips together; the oldest go first."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default. Seconds and bytes are in the names."""
 
@@ -100,6 +119,9 @@ class Settings(BaseSettings):
     ced: CedSettings = CedSettings()
     remote: RemoteSettings = RemoteSettings()
     wyoming: WyomingSettings = WyomingSettings()
+    clips: ClipSettings = ClipSettings()
+    verify_s: Annotated[float, Field(ge=0, le=30)] = 2.0
+    """How long a sound event waits for the describer to confirm it; 0: it is not asked."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_PORT

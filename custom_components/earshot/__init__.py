@@ -4,12 +4,14 @@ import asyncio
 
 from homeassistant.const import Platform
 from homeassistant.core import HassJob, HomeAssistant
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers.typing import ConfigType
 
 from .const import (
     CONF_BASE_TOPIC,
     CONF_PUBLISH_LEVEL,
     DEFAULT_BASE_TOPIC,
+    DOMAIN,
     SUBENTRY_MICROPHONE,
 )
 from .coordinator import (
@@ -21,6 +23,7 @@ from .coordinator import (
 )
 from .device import MicrophoneDevice
 from .entity import server_device_info
+from .media import ClipView
 from .profiles import ActiveProfile
 from .publisher import Publisher
 from .vocabulary import VocabularySync
@@ -33,6 +36,15 @@ PLATFORMS = [
     Platform.STT,
     Platform.SWITCH,
 ]
+
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Offer the clips of all servers."""
+    hass.http.register_view(ClipView())
+    return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> bool:

@@ -137,4 +137,5 @@ def _abilities(info: Info) -> tuple[object, ...]:
     return (
         info.sounds and info.sounds.labels,
         info.speech and info.speech.languages,
+        info.clips,
     )

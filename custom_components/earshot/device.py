@@ -14,10 +14,10 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import UNAVAILABLE, Client, Info, Level, Sound, Task, Transcript
+from .client import UNAVAILABLE, Client, Clip, Info, Level, Sound, Task, Transcript
 from .client.connection import StreamResult
 from .commands import async_run_command
-from .const import CONF_CAMERA, CONF_COMMANDS, CONF_SLUG, DOMAIN, HOME
+from .const import CONF_CAMERA, CONF_CLIPS, CONF_COMMANDS, CONF_SLUG, DOMAIN, HOME
 from .microphone import Listener, Microphone, Settings
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
@@ -89,6 +89,7 @@ class MicrophoneDevice(Listener):
             *(("sounds",) if self.labels else ()),
             *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
         )
+        self.clips = bool(self.labels) and info.clips and data.get(CONF_CLIPS, False)
         self.hears = False
         self.understands = True
         self.sounding: set[str] = set()
@@ -105,6 +106,7 @@ class MicrophoneDevice(Listener):
                 self.profile,
                 self.hearing.sensitivity,
                 self._rules,
+                self.clips,
             ),
             async_create_source(hass, data),
             client,
@@ -181,6 +183,10 @@ class MicrophoneDevice(Listener):
         """Pass a result on."""
         if isinstance(result, Sound):
             self._sound(result)
+        elif isinstance(result, Clip):
+            self._publisher.send(
+                payloads.clip_topic(self.slug), payloads.clip_payload(result)
+            )
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:

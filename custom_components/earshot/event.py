@@ -1,4 +1,4 @@
-"""Sounds heard, as events."""
+"""Sounds heard and clips kept, as events."""
 
 from typing import Any, override
 
@@ -6,11 +6,12 @@ from homeassistant.components.event import EventEntity
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import Sound
+from .client import Clip, Sound
 from .client.connection import StreamResult
 from .coordinator import EarshotConfigEntry
 from .device import MicrophoneDevice
 from .entity import MicrophoneEntity
+from .media import media_source_id
 
 PARALLEL_UPDATES = 0
 
@@ -20,13 +21,15 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an event entity per microphone that listens for sounds."""
+    """Add events of the sounds, and of the clips, of each microphone that has them."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
         entities: list[EventEntity] = []
         if microphone.labels:
             entities.append(SoundEvent(entry, microphone))
         if microphone.sustained:
             entities.append(SustainedSoundEvent(entry, microphone))
+        if microphone.clips:
+            entities.append(ClipEvent(entry, microphone))
         async_add_entities(entities, config_subentry_id=subentry_id)
 
 
@@ -88,3 +91,35 @@ def attributes(sound: Sound) -> dict[str, Any]:
         "clip": sound.clip,
         "engine": f"{sound.engine.name} {sound.engine.version}",
     }
+
+
+class ClipEvent(MicrophoneEntity, EventEntity):
+    """Fires when a recording of a sound can be played."""
+
+    _attr_translation_key = "clip"
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Offer the enabled labels as event types."""
+        super().__init__(entry, microphone, "clip")
+        self._entry_id = entry.entry_id
+        self._attr_event_types = [label.slug for label in microphone.labels]
+
+    @override
+    @callback
+    def _async_heard(self, result: StreamResult | None) -> None:
+        """Fire for a clip that was kept."""
+        if isinstance(result, Clip):
+            if result.label in self.event_types:
+                place = (self._entry_id, self._microphone.subentry_id, result.id)
+                self._trigger_event(
+                    result.label,
+                    {
+                        "event": result.event,
+                        "start": result.start.isoformat(),
+                        "seconds": result.seconds,
+                        "clip": media_source_id(*place),
+                    },
+                )
+                self.async_write_ha_state()
+            return
+        super()._async_heard(result)

@@ -12,6 +12,7 @@ from .backoff import Backoff
 from .buffer import PcmBuffer
 from .client import (
     Client,
+    Clip,
     ConnectionLost,
     EarshotError,
     InvalidAuth,
@@ -45,6 +46,7 @@ class Settings:
     profile: str = HOME
     sensitivity: Sensitivity = "normal"
     rules: Rules = field(default_factory=dict)
+    clips: bool = False
 
     def start(self, time: datetime) -> Start:
         """Return the first frame of a stream whose audio begins at `time`."""
@@ -57,6 +59,7 @@ class Settings:
             self.profile,
             self.sensitivity,
             self.rules,
+            self.clips,
         )
 
     def listen(self) -> Listen:
@@ -221,7 +224,10 @@ class Microphone:
 
     def _result(self, result: StreamResult) -> None:
         """Pass a result on, unless it repeats what is known."""
-        if not isinstance(result, Sound):
+        if isinstance(result, Clip):
+            first = self._sounds.first_id(result.id)
+            self._listener.heard(replace(result, event=first))
+        elif not isinstance(result, Sound):
             self._listener.heard(result)
         elif result.label not in self._settings.labels:
             # Decided before the server knew that nobody listens for it now.

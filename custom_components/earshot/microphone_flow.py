@@ -27,6 +27,7 @@ from .client import Info, Label
 from .const import (
     CONF_AREA,
     CONF_CAMERA,
+    CONF_CLIPS,
     CONF_COMMANDS,
     CONF_LABELS,
     CONF_SLUG,
@@ -57,6 +58,7 @@ def _schema(source: str, info: Info) -> vol.Schema:
             vol.Required(
                 CONF_COMMANDS, default=info.speech is not None
             ): BooleanSelector(),
+            vol.Required(CONF_CLIPS, default=False): BooleanSelector(),
             **(profile_form.sections(labels) if labels else {}),
         }
     )

@@ -29,6 +29,7 @@ class OpenSounds:
         self._open: dict[str, Sound] = {}
         self._lost: dict[str, datetime] = {}
         self._continues: dict[str, str] = {}
+        self._first: OrderedDict[str, str] = OrderedDict()
         self._deadline: datetime | None = None
         self._seen: OrderedDict[Change, None] = OrderedDict()
 
@@ -36,6 +37,10 @@ class OpenSounds:
     def labels(self) -> frozenset[str]:
         """Return the labels that sound now."""
         return frozenset(sound.label for sound in self._open.values())
+
+    def first_id(self, event: str) -> str:
+        """Return under which id an event was published, even after its end."""
+        return self._first.get(event, event)
 
     @property
     def deadline(self) -> datetime | None:
@@ -65,6 +70,9 @@ class OpenSounds:
             if self._open[first_id].label == sound.label:
                 del self._lost[first_id]
                 self._continues[sound.id] = first_id
+                self._first[sound.id] = first_id
+                while len(self._first) > REMEMBERED:
+                    self._first.popitem(last=False)
                 self._settle()
                 return None
         self._open[sound.id] = sound

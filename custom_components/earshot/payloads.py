@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from .client import Engine, Level, Result, Sound, Transcript
+from .client import Clip, Engine, Level, Result, Sound, Transcript
 from .commands import CommandOutcome
 
 ONLINE = "online"
@@ -18,6 +18,11 @@ def sound_topic(microphone: str) -> str:
 def sound_state_topic(microphone: str, label: str) -> str:
     """Return where a label's ON or OFF is kept."""
     return f"{microphone}/sound/{label}"
+
+
+def clip_topic(microphone: str) -> str:
+    """Return where it is said that a clip is kept."""
+    return f"{microphone}/clip"
 
 
 def transcript_topic(microphone: str) -> str:
@@ -62,12 +67,25 @@ def sound_payload(sound: Sound) -> str:
             "start": sound.start.isoformat(),
             "end": sound.end.isoformat() if sound.end else None,
             "verified": sound.verified,
+            "description": sound.description,
+            "clip": sound.clip,
             "engine": _engine(sound.engine),
             "windows": sound.windows,
             "gates": sound.gates,
             "profile": sound.profile,
-            "description": sound.description,
-            "clip": sound.clip,
+        }
+    )
+
+
+def clip_payload(clip: Clip) -> str:
+    """Return what was kept; `event` is the id of the sound event's own messages."""
+    return json.dumps(
+        _head(clip)
+        | {
+            "event": clip.event,
+            "label": clip.label,
+            "start": clip.start.isoformat(),
+            "seconds": clip.seconds,
         }
     )
 

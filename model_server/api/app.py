@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from model_server import __version__
 from model_server.api.auth import RequireToken
+from model_server.api.clips import clips_router
 from model_server.api.describe import describe_router
 from model_server.api.http import http_router
 from model_server.api.openai import openai_router
@@ -57,6 +58,7 @@ def create_app(
     app.include_router(stream_router(service))
     app.include_router(describe_router(service))
     app.include_router(openai_router(service))
+    app.include_router(clips_router(service))
     app.add_middleware(RequireToken, token=service.token)
 
     @app.exception_handler(HTTPException)

@@ -22,6 +22,7 @@ from model_server.api.messages import (
     Transcript,
 )
 from model_server.api.service import Service, engine_message
+from model_server.api.telling import Teller
 from model_server.audio import Pcm
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.endpoint import EndpointEvent, Utterance
@@ -75,8 +76,10 @@ class SoundLane:
 
     task = "sounds"
 
-    def __init__(self, service: Service, stream: Stream, choice: Choice) -> None:
-        """Watch for what was chosen."""
+    def __init__(
+        self, service: Service, stream: Stream, choice: Choice, *, clips: bool = False
+    ) -> None:
+        """Watch for what was chosen; `clips` says that the client wants recordings."""
         self._service = service
         self._stream = stream
         self._monitor = SoundMonitor(service.classifier, choice.labels, choice.tuning)
@@ -85,6 +88,7 @@ class SoundLane:
         self._choices: deque[tuple[int, Choice]] = deque()
         self._open: dict[int, tuple[str, float]] = {}
         """Id and highest score of each event that has begun."""
+        self._teller = Teller(service, stream, self._at, clips=clips)
 
     def listen(self, heard: int, choice: Choice) -> None:
         """Watch for others once the stream has come to this sample.
@@ -107,6 +111,7 @@ class SoundLane:
             size = pcm.size
             if self._choices:
                 size = min(size, self._choices[0][0] - self._position)
+            self._teller.hear(pcm[:size])
             changes = await self._service.work("sounds", self._monitor.push, pcm[:size])
             self._pushed += size
             pcm = pcm[size:]
@@ -124,7 +129,9 @@ class SoundLane:
 
     async def _say(self, changes: list[SoundChange]) -> None:
         for change in changes:
-            await self._stream.say(self._message(change))
+            sample = change.onset if change.release is None else change.release
+            await self._teller.tell(self._message(change), sample)
+        self._teller.advance()
 
     @property
     def _position(self) -> int:
@@ -138,6 +145,11 @@ class SoundLane:
     async def finish(self) -> None:
         """Events stay open: the next stream of the microphone may continue them."""
         await self._choose()
+        await self._teller.finish()
+
+    def close(self) -> None:
+        """The stream is over, in order or not."""
+        self._teller.close()
 
     def _at(self, sample: int) -> datetime:
         """UTC time of the monitor's sample."""
@@ -148,7 +160,6 @@ class SoundLane:
         """A change as sent."""
         if change.state == "start":
             self._open[change.event] = (uuid7(), change.score)
-            self._service.metrics.sounds.labels(change.label).inc()
         event, highest = self._open[change.event]
         score = max(highest, change.score)
         if change.state == "end":

@@ -51,7 +51,9 @@ class Start(Message):
     `time` is the UTC time of the first sample; without it the server's clock at
     the first PCM frame is taken. `labels` limits which sounds are reported;
     without it the catalogue's defaults are. `rules` by label, `sensitivity` of all
-    other labels and the `profile`'s name say how they are decided.
+    other labels and the `profile`'s name say how they are decided. `clips` asks that
+    recordings of sound events be kept, which the server's own settings must allow as
+    well.
     """
 
     type: Literal["start"] = "start"
@@ -64,6 +66,7 @@ class Start(Message):
     profile: Slug = DEFAULT_PROFILE
     sensitivity: Sensitivity = "normal"
     rules: dict[Slug, RuleBody] = {}
+    clips: bool = False
 
 
 class Listen(Message):
@@ -174,7 +177,8 @@ class Sound(Result):
     window, `windows` this label's scores of the last 20 up to there, oldest first, and
     `gates` what they passed, as evidence; `threshold` what `score` had to pass. `end`
     is set with the state "end" only. With "sustained", `start` is that of the first
-    event of the stretch.
+    event of the stretch. `verified` says that a describer heard it, too, and
+    `description` what that said; `clip` is the id of the recording that was kept.
     """
 
     type: Literal["sound"] = "sound"
@@ -192,6 +196,18 @@ class Sound(Result):
     profile: str = DEFAULT_PROFILE
     description: str | None = None
     clip: str | None = None
+
+
+class Clip(Result):
+    """Server: a recording of the sound event with this id is kept and can be fetched.
+
+    It holds `seconds` from `start` on; `time` is where it ends.
+    """
+
+    type: Literal["clip"] = "clip"
+    label: str
+    start: datetime
+    seconds: float
 
 
 class Level(Message):
@@ -235,7 +251,7 @@ class Error(Message):
 
 ClientMessage = Annotated[Start | Listen | End, Field(discriminator="type")]
 ServerMessage = Annotated[
-    Ready | Listening | Speech | Transcript | Sound | Level | Stopped | Error,
+    Ready | Listening | Speech | Transcript | Sound | Clip | Level | Stopped | Error,
     Field(discriminator="type"),
 ]
 
@@ -274,7 +290,10 @@ class DescriptionCapability(Message):
 
 
 class Info(Message):
-    """`GET /v1/info`. `id` stays the same for the life of an installation."""
+    """`GET /v1/info`. `id` stays the same for the life of an installation.
+
+    `clips` says whether the settings let recordings of sound events be kept.
+    """
 
     name: Literal["earshot"] = "earshot"
     id: str
@@ -283,8 +302,26 @@ class Info(Message):
     speech: SpeechCapability | None
     sounds: SoundCapability | None
     descriptions: DescriptionCapability | None = None
+    clips: bool = False
     limits: Limits
     streams: int
+
+
+class KeptClip(Message):
+    """A recording of a sound event; `id` is the event's, `score` its highest."""
+
+    id: str
+    microphone: Slug
+    label: Slug
+    start: datetime
+    seconds: float
+    score: Score
+
+
+class Clips(Message):
+    """`GET /v1/clips`: a microphone's recordings, the newest first."""
+
+    clips: list[KeptClip]
 
 
 class TextDescription(Message):

@@ -27,6 +27,18 @@ class Metrics:
             ["label"],
             registry=self.registry,
         )
+        self.verifications = Counter(
+            "earshot_sound_verifications",
+            "What the describer made of sound events, or why it was not asked.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.clips = Counter(
+            "earshot_clips",
+            "Recordings of sound events: kept, dropped because of speech, or lost.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.utterances = Counter(
             "earshot_utterances",
             "Utterances by outcome: recognised, or why not.",

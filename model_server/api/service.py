@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 import logging
 import time
 import traceback
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from model_server import __version__
 from model_server.api.auth import TokenFile
+from model_server.api.clip_store import ClipStore
 from model_server.api.messages import (
     DescriptionCapability,
     Engine,
@@ -49,8 +50,11 @@ if TYPE_CHECKING:
 FAREWELL_S = 5.0
 """How long a client may take to hear that the server stops."""
 
+TIDY_S: Final = 3600.0
+"""Between two looks at whether a clip is too old."""
+
 Work: TypeAlias = Literal[
-    "listen", "speech", "sounds", "vocabulary", "files", "describe"
+    "listen", "speech", "sounds", "vocabulary", "files", "describe", "clips"
 ]
 """Each kind of work has threads of its own, so that sounds never wait for commands."""
 
@@ -106,6 +110,11 @@ class Service:
         self._vocabulary: str | None = None
         self._compiling = asyncio.Lock()
         self._failures: set[str] = set()
+        self.clips = ClipStore(
+            settings.data_dir / "clips", settings.clips, self.clock.now
+        )
+        self._keeping: set[asyncio.Task[Any]] = set()
+        self._tidying: asyncio.Task[None] | None = None
         self.requests = Admission(settings.max_requests)
         """Who may send a file and wait for what is said about it."""
         speakers = self.recognizer.parallel if self.recognizer else 1
@@ -119,6 +128,8 @@ class Service:
             # One: a file is decoded step by step, and each step on the same thread.
             "files": 1,
             "describe": self.describer.parallel if self.describer else 1,
+            # One: the store is not for two at a time.
+            "clips": 1,
         }
         self._threads = {
             work: ThreadPoolExecutor(count, thread_name_prefix=work)
@@ -172,6 +183,7 @@ class Service:
             speech=speech,
             sounds=sounds,
             descriptions=descriptions,
+            clips=self.settings.clips.enabled,
             limits=self.limits,
             streams=len(self.sessions),
         )
@@ -183,7 +195,8 @@ class Service:
         return next((each for each in (language, primary) if each in known), None)
 
     async def start(self) -> None:
-        """Hear the commands of the home that was known before."""
+        """Hear the commands of the home that was known before; forget old clips."""
+        self._tidying = asyncio.create_task(self._tidy())
         if self.recognizer is None:
             return
         body = await asyncio.to_thread(self._vocabulary_file.load)
@@ -242,6 +255,21 @@ class Service:
             spent = time.perf_counter() - began
             self.metrics.processing.labels(work).observe(spent)
 
+    def keeping(self, clip: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Save a clip even if its stream ends meanwhile; the server waits for it."""
+        task = asyncio.create_task(clip)
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+        return task
+
+    async def _tidy(self) -> None:
+        """Forget clips that are too old or too many, now and every hour."""
+        while True:
+            # What fails was reported, and is tried again.
+            with suppress(EngineFailedError):
+                await self.work("clips", self.clips.tidy)
+            await asyncio.sleep(TIDY_S)
+
     def release(self, work: Work, call: Callable[[], object]) -> None:
         """Free something on the thread that used it, soon; nobody waits for it."""
         # After the end there is no thread, and nothing that could be freed.
@@ -271,5 +299,9 @@ class Service:
     async def stop(self) -> None:
         """End the streams and the threads."""
         await self.stop_streams()
+        if self._tidying is not None:
+            self._tidying.cancel()
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=FAREWELL_S)
         for thread in self._threads.values():
             thread.shutdown(wait=False, cancel_futures=True)

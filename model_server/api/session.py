@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 import logging
 from typing import Any
@@ -174,16 +174,19 @@ class Session:
             )
         )
         lanes: list[Lane] = []
+        closing = ExitStack()
         if "sounds" in start.tasks:
-            self._sounds = SoundLane(self._service, self, choice)
+            self._sounds = SoundLane(self._service, self, choice, clips=start.clips)
+            closing.callback(self._sounds.close)
             lanes.append(self._sounds)
         if recognizer and "commands" in start.tasks:
             lanes.append(CommandLane(self._service, self, recognizer))
         levels = bool(lanes)
         if recognizer and not lanes:
             lanes.append(DictationLane(self._service, self, recognizer))
-        work = self._feed.drive_all(lanes)
-        await _first(work, asyncio.create_task(self._read(levels=levels)))
+        with closing:
+            work = self._feed.drive_all(lanes)
+            await _first(work, asyncio.create_task(self._read(levels=levels)))
 
     def _choice(self, message: Start | Listen) -> Choice:
         """The sounds that a stream reports, none if it has no task for them."""

@@ -31,7 +31,7 @@ from model_server.deploy.proxies import (
     RecognizerProxy,
 )
 from model_server.engines.base import EngineError, Engines, Vocabulary
-from model_server.settings import Settings
+from model_server.settings import ClipSettings, Settings
 from model_server.store import write_private
 
 REPLICA_HEADER: Final = "X-Earshot-Replica"
@@ -73,7 +73,8 @@ def ingress_app(
     folder = Path(tempfile.mkdtemp(prefix="earshot-ingress-"))
     _copy(state, folder)
     app = create_app(
-        settings.model_copy(update={"data_dir": folder}),
+        # A clip would lie in this replica's folder, where no other finds it.
+        settings.model_copy(update={"data_dir": folder, "clips": ClipSettings()}),
         Engines(recognizer, classifier, describer),
     )
     service: Service = app.state.service

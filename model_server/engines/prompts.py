@@ -49,3 +49,11 @@ def words_room(seconds: float) -> int:
 def question(text: str) -> str:
     """A free question about a clip."""
     return f"{text} Answer with 1-2 sentences"
+
+
+def confirm(sound: str) -> str:
+    """Whether a sound is heard, and what else there is to say about it; asked with a schema."""
+    return (
+        f'Is this sound heard: "{sound}"? Say yes or no, and describe what is heard in '
+        "one sentence."
+    )

@@ -118,6 +118,17 @@ class FakeStream:
             | evidence
         )
 
+    async def clip(self, label: str, event: str, seconds: float = 7.5) -> None:
+        """Report that a recording is kept."""
+        await self.say(
+            self._head("clip", event)
+            | {
+                "label": label,
+                "start": datetime.now(UTC).isoformat(),
+                "seconds": seconds,
+            }
+        )
+
     async def transcript(
         self, text: str, rejected: str | None = None, intent: object = None
     ) -> None:
@@ -174,6 +185,12 @@ class FakeServer:
         """Cleared, it keeps who sends a vocabulary waiting."""
         self.compiled.set()
         self.streams: list[FakeStream] = []
+        self.clips: list[dict[str, Any]] = []
+        self.files: dict[str, Any] = {}
+        """What is answered for a clip's file, by its name with suffix."""
+        self.clips_status = 200
+        self.asked: list[str] = []
+        """The microphones whose clips were asked for."""
         self.utterance = "turn on the kitchen light"
         self.rejected: str | None = None
         self._opened = asyncio.Condition()
@@ -185,6 +202,8 @@ class FakeServer:
         app.router.add_get("/v1/info", self._info)
         app.router.add_put("/v1/vocabulary", self._vocabulary)
         app.router.add_get("/v1/stream", self._stream)
+        app.router.add_get("/v1/clips", self._clips)
+        app.router.add_get("/v1/clips/{file}", self._clip)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -237,6 +256,20 @@ class FakeServer:
                 "seconds": 0.1,
             }
         )
+
+    async def _clips(self, request: web.Request) -> web.Response:
+        self.asked.append(request.query["microphone"])
+        return web.json_response({"clips": self.clips}, status=self.clips_status)
+
+    async def _clip(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.query["microphone"])
+        answer = self.files.get(request.match_info["file"])
+        if answer is None or self.clips_status != 200:
+            return web.Response(status=self.clips_status if answer else 404)
+        if callable(answer):
+            response: web.StreamResponse = await answer(request)
+            return response
+        return web.FileResponse(answer)
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

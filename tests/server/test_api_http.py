@@ -34,6 +34,10 @@ DOORS = [
     ("GET", "/v1/stream"),
     ("PUT", "/v1/vocabulary"),
     ("POST", "/v1/describe"),
+    ("GET", "/v1/clips"),
+    ("GET", "/v1/clips/{clip}"),
+    ("DELETE", "/v1/clips/{clip}"),
+    ("GET", "/v1/clips/{clip}.png"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -354,6 +358,9 @@ async def test_the_openapi_document_describes_every_http_door(house: House) -> N
         "/v1/schemas",
         "/v1/vocabulary",
         "/v1/describe",
+        "/v1/clips",
+        "/v1/clips/{clip}",
+        "/v1/clips/{clip}.png",
         "/metrics",
     } | {path for _, path in OPENAI_DOORS}
     put = document["paths"]["/v1/vocabulary"]["put"]

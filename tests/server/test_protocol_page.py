@@ -24,6 +24,7 @@ SOCKET_MESSAGES = [
     messages.Speech,
     messages.Transcript,
     messages.Sound,
+    messages.Clip,
     messages.Level,
     messages.Stopped,
     messages.Error,

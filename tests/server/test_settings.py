@@ -41,6 +41,17 @@ def test_a_flag_beats_the_environment_which_beats_the_file(
     assert settings.idle_s == 30
 
 
+def test_clips_are_off_until_their_table_says_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "earshot.toml"
+    file.write_text('[clips]\nenabled = true\nmicrophones = ["hall"]\npre_s = 2\n')
+
+    clips = load_settings(file).clips
+
+    assert not load_settings().clips.enabled
+    assert (clips.enabled, clips.microphones, clips.speech) == (True, ("hall",), False)
+    assert (clips.pre_s, clips.post_s) == (2, 10)
+
+
 def test_the_environment_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +69,7 @@ def test_the_environment_names_the_file(
         ("prot = 1", "Setting prot: Extra inputs are not permitted."),
         ('tls_cert = "a.pem"', "TLS takes a certificate and a key"),
         ("port = ", "is not valid TOML"),
+        ("[clips]\nmax_bytes = 1", "Setting clips.max_bytes: "),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, content: str, message: str) -> None:

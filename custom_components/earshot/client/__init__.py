@@ -1,9 +1,11 @@
 """Typed client of the Earshot model server; needs aiohttp, not Home Assistant."""
 
 from .api import Client, Endpoint
+from .clips import ClipFile, ClipKind, KeptClip, is_clip_id
 from .connection import Stream
 from .errors import (
     CannotConnect,
+    ClipNotFound,
     ConnectionLost,
     ConnectTimeout,
     EarshotError,
@@ -19,6 +21,7 @@ from .info import Info, Label, SoundCapability, SpeechCapability
 from .messages import (
     UNAVAILABLE,
     Alternative,
+    Clip,
     Engine,
     Intent,
     Level,
@@ -41,6 +44,10 @@ __all__ = [
     "Alternative",
     "CannotConnect",
     "Client",
+    "Clip",
+    "ClipFile",
+    "ClipKind",
+    "ClipNotFound",
     "ConnectTimeout",
     "ConnectionLost",
     "EarshotError",
@@ -51,6 +58,7 @@ __all__ = [
     "Intent",
     "InvalidAuth",
     "InvalidMessage",
+    "KeptClip",
     "Label",
     "Level",
     "Limits",
@@ -78,4 +86,5 @@ __all__ = [
     "Vocabulary",
     "VocabularyRefused",
     "VocabularyReport",
+    "is_clip_id",
 ]

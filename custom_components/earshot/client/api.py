@@ -9,6 +9,7 @@ from http import HTTPStatus
 import aiohttp
 from yarl import URL
 
+from .clips import ClipFile, ClipKind, KeptClip, one_range, parse_clips
 from .connection import Stream
 from .errors import (
     CannotConnect,
@@ -24,6 +25,7 @@ from .vocabulary import Vocabulary, VocabularyReport
 
 ANSWER_S = 10.0
 COMPILE_S = 60.0
+CLIP_S = 60.0
 CLOSE_S = 2.0
 HEARTBEAT_S = 15.0
 
@@ -36,13 +38,14 @@ class Endpoint:
     port: int
     tls: bool = False
 
-    def url(self, path: str) -> URL:
+    def url(self, path: str, **query: str) -> URL:
         """Return the address of one door."""
         return URL.build(
             scheme="https" if self.tls else "http",
             host=self.host,
             port=self.port,
             path=path,
+            query=query,
         )
 
 
@@ -76,6 +79,39 @@ class Client:
             raise VocabularyRefused(f"HTTP {status}")
         return VocabularyReport.parse(text)
 
+    async def clips(self, microphone: str) -> tuple[KeptClip, ...]:
+        """Ask which recordings of a microphone there are, the newest first."""
+        status, text = await self._request(
+            "GET", "/v1/clips", ANSWER_S, microphone=microphone
+        )
+        if status != HTTPStatus.OK:
+            raise NotEarshot(f"HTTP {status}")
+        return parse_clips(text)
+
+    @asynccontextmanager
+    async def open_clip(
+        self, microphone: str, clip: str, kind: ClipKind, part: str | None = None
+    ) -> AsyncGenerator[ClipFile]:
+        """Fetch a recording or its picture, or the part that a `Range` header names.
+
+        Raises ClipNotFound if this microphone has no such clip.
+        """
+        path = f"/v1/clips/{clip}" + (".png" if kind == "png" else "")
+        try:
+            response = await self._session.get(
+                self._endpoint.url(path, microphone=microphone),
+                headers=self._headers
+                | {"Accept-Encoding": "identity"}
+                | one_range(part),
+                timeout=aiohttp.ClientTimeout(total=CLIP_S, sock_read=ANSWER_S),
+                allow_redirects=False,
+            )
+        except (TimeoutError, aiohttp.ClientError) as err:
+            raise _error(err) from err
+        async with response:
+            _check_status(response.status)
+            yield ClipFile(response)
+
     @asynccontextmanager
     async def open_stream(self, start: Start) -> AsyncGenerator[Stream]:
         """Open a stream; it is ready for PCM inside the block, closed after it.
@@ -107,7 +143,12 @@ class Client:
             await socket.close()
 
     async def _request(
-        self, method: str, path: str, timeout_s: float, body: str | None = None
+        self,
+        method: str,
+        path: str,
+        timeout_s: float,
+        body: str | None = None,
+        **query: str,
     ) -> tuple[int, str]:
         """Send one request; returns status and text unless nobody can answer."""
         try:
@@ -115,7 +156,7 @@ class Client:
                 asyncio.timeout(timeout_s),
                 self._session.request(
                     method,
-                    self._endpoint.url(path),
+                    self._endpoint.url(path, **query),
                     headers=self._headers | {"Content-Type": "application/json"},
                     data=body,
                     # A redirect would carry the token to another address.

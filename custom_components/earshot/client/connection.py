@@ -7,6 +7,7 @@ import aiohttp
 
 from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamError
 from .messages import (
+    Clip,
     Level,
     Listening,
     Ready,
@@ -23,7 +24,7 @@ BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
 """How much faster than time a backlog is sent: servers tolerate a fast clock."""
 
-type StreamResult = Speech | Transcript | Sound | Level
+type StreamResult = Speech | Transcript | Sound | Clip | Level
 
 
 class Stream:

@@ -47,6 +47,10 @@ class VocabularyRefused(EarshotError):
     """The server does not take the vocabulary; says why."""
 
 
+class ClipNotFound(EarshotError):
+    """The microphone has no such clip, or has it no longer."""
+
+
 class StreamError(EarshotError):
     """The server ended the stream with an error frame."""
 

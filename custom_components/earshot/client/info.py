@@ -61,6 +61,7 @@ class Info:
     streams: int
     speech: SpeechCapability | None
     sounds: SoundCapability | None
+    clips: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Info:
@@ -83,6 +84,7 @@ class Info:
                 streams=fields.integer(data, "streams"),
                 speech=_speech(data),
                 sounds=_sounds(data),
+                clips=fields.boolean(data, "clips"),
             )
         except InvalidMessage as err:
             raise NotEarshot(str(err)) from err

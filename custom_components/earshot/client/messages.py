@@ -7,6 +7,7 @@ import re
 from typing import Literal
 
 from . import evidence, fields
+from .clips import clip_id
 from .errors import StreamError
 from .fields import Json
 
@@ -150,6 +151,20 @@ class Sound(Result):
 
 
 @dataclass(frozen=True)
+class Clip(Result):
+    """A recording is kept, and can be fetched by its id.
+
+    `event` is the sound event that it belongs to: the first stream's id, where the
+    event went on over several streams.
+    """
+
+    label: str
+    start: datetime
+    seconds: float
+    event: str
+
+
+@dataclass(frozen=True)
 class Level:
     """Loudness of the last second, dB relative to full scale."""
 
@@ -167,7 +182,15 @@ class Stopped:
 
 
 type ServerMessage = (
-    Ready | Listening | Speech | Transcript | Sound | Level | Stopped | StreamError
+    Ready
+    | Listening
+    | Speech
+    | Transcript
+    | Sound
+    | Clip
+    | Level
+    | Stopped
+    | StreamError
 )
 
 _STATES: tuple[Literal["start"], Literal["end"]] = ("start", "end")
@@ -277,6 +300,19 @@ def _sound(data: Json) -> Sound | None:
     )
 
 
+def _clip(data: Json) -> Clip:
+    clip = clip_id(data)
+    return Clip(
+        clip,
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        label=fields.slug(data, "label"),
+        start=fields.time(data, "start"),
+        seconds=fields.number(data, "seconds"),
+        event=clip,
+    )
+
+
 def _level(data: Json) -> Level:
     return Level(
         fields.time(data, "time"),
@@ -300,6 +336,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "speech": _speech,
     "transcript": _transcript,
     "sound": _sound,
+    "clip": _clip,
     "level": _level,
     "stopped": _stopped,
     "error": _error,

@@ -26,6 +26,7 @@ class Start:
     profile: str | None = None
     sensitivity: Sensitivity = "normal"
     rules: Rules = field(default_factory=dict)
+    clips: bool = False
 
     def encode(self) -> str:
         """Return the JSON frame."""
@@ -46,6 +47,8 @@ class Start:
             frame["sensitivity"] = self.sensitivity
         if self.rules:
             frame["rules"] = self.rules
+        if self.clips:
+            frame["clips"] = True
         return json.dumps(frame)
 
 
