@@ -54,9 +54,9 @@ class Settings:
             self.language,
             self.labels if "sounds" in self.tasks else None,
             time,
-            self.profile,
-            self.sensitivity,
-            self.rules,
+            profile=self.profile,
+            sensitivity=self.sensitivity,
+            rules=self.rules,
         )
 
     def listen(self) -> Listen:

@@ -16,13 +16,13 @@ from .errors import (
     VocabularyRefused,
 )
 from .info import Info, Label, SoundCapability, SpeechCapability
+from .intents import Intent
+from .limits import Limits
 from .messages import (
     UNAVAILABLE,
     Alternative,
     Engine,
-    Intent,
     Level,
-    Limits,
     Listening,
     Ready,
     Result,
