@@ -56,10 +56,10 @@ class Settings:
             self.language,
             self.labels if "sounds" in self.tasks else None,
             time,
-            self.profile,
-            self.sensitivity,
-            self.rules,
-            self.clips,
+            profile=self.profile,
+            sensitivity=self.sensitivity,
+            rules=self.rules,
+            clips=self.clips,
         )
 
     def listen(self) -> Listen:

@@ -18,14 +18,14 @@ from .errors import (
     VocabularyRefused,
 )
 from .info import Info, Label, SoundCapability, SpeechCapability
+from .intents import Intent
+from .limits import Limits
 from .messages import (
     UNAVAILABLE,
     Alternative,
     Clip,
     Engine,
-    Intent,
     Level,
-    Limits,
     Listening,
     Ready,
     Result,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from . import fields
 from .errors import InvalidMessage, NotEarshot, ProtocolMismatch
 from .fields import Json
-from .messages import Engine, Limits
+from .limits import Limits
+from .messages import Engine
 from .requests import PROTOCOL
 
 

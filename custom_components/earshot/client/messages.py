@@ -1,20 +1,16 @@
 """The frames of a stream that the server sends, protocol 1."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-import re
 from typing import Literal
 
 from . import evidence, fields
 from .clips import clip_id
 from .errors import StreamError
 from .fields import Json
-
-MAX_SLOTS = 12
-MAX_SLOT = 200
-_INTENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_SLOT = re.compile(r"[a-z][a-z_]{0,63}")
+from .intents import Intent, read_intent
+from .limits import Limits
 
 
 @dataclass(frozen=True)
@@ -28,28 +24,6 @@ class Engine:
     def read(cls, data: Json) -> Engine:
         """Read it from decoded JSON."""
         return cls(fields.string(data, "name"), fields.string(data, "version"))
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one stream may do before it gets an error."""
-
-    max_streams: int
-    max_utterance_s: float
-    max_ahead_s: float
-    max_message_bytes: int
-    idle_s: float
-
-    @classmethod
-    def read(cls, data: Json) -> Limits:
-        """Read it from decoded JSON."""
-        return cls(
-            fields.integer(data, "max_streams"),
-            fields.number(data, "max_utterance_s"),
-            fields.number(data, "max_ahead_s"),
-            fields.integer(data, "max_message_bytes"),
-            fields.number(data, "idle_s"),
-        )
 
 
 @dataclass(frozen=True)
@@ -94,14 +68,6 @@ class Alternative:
 
     text: str
     confidence: float
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What a model understood, as it says: an intent of Home Assistant and its slots."""
-
-    name: str
-    slots: Mapping[str, str | int]
 
 
 UNAVAILABLE = "unavailable"
@@ -232,32 +198,6 @@ def _alternative(data: Json) -> Alternative:
     return Alternative(fields.string(data, "text"), fields.score(data, "confidence"))
 
 
-def _intent(value: object) -> Intent | None:
-    """Read an intent; one that could not be Home Assistant's counts as none."""
-    if not isinstance(value, dict):
-        return None
-    name, slots = value.get("name"), value.get("slots", {})
-    if (
-        not isinstance(name, str)
-        or _INTENT.fullmatch(name) is None
-        or not isinstance(slots, dict)
-        or len(slots) > MAX_SLOTS
-        or not all(
-            _SLOT.fullmatch(slot) and _is_slot_value(given)
-            for slot, given in slots.items()
-        )
-    ):
-        return None
-    return Intent(name, slots)
-
-
-def _is_slot_value(value: object) -> bool:
-    """Tell whether this is a whole number or a short line of text."""
-    if isinstance(value, str):
-        return len(value) <= MAX_SLOT and value.isprintable()
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _transcript(data: Json) -> Transcript:
     return Transcript(
         fields.string(data, "id"),
@@ -271,7 +211,7 @@ def _transcript(data: Json) -> Transcript:
         engine=Engine.read(fields.item(data, "engine")),
         rejected=fields.optional_string(data, "rejected"),
         alternatives=fields.items(data, "alternatives", _alternative),
-        intent=_intent(data.get("intent")),
+        intent=read_intent(data.get("intent")),
     )
 
 
