@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator
 
 import aiohttp
 
+from .clips import Clip
 from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamError
 from .messages import (
     END,
     PROTOCOL,
-    Clip,
     Level,
     Ready,
     ServerMessage,

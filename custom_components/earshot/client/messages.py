@@ -8,7 +8,7 @@ import re
 from typing import Literal
 
 from . import fields
-from .clips import clip_id
+from .clips import Clip
 from .errors import StreamError
 from .fields import Json
 
@@ -16,7 +16,6 @@ PROTOCOL = 1
 
 MAX_SLOTS = 12
 MAX_SLOT = 200
-MAX_DESCRIPTION = 300
 _INTENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SLOT = re.compile(r"[a-z][a-z_]{0,63}")
 
@@ -174,20 +173,6 @@ class Sound(Result):
 
 
 @dataclass(frozen=True)
-class Clip(Result):
-    """A recording is kept, and can be fetched by its id.
-
-    `event` is the sound event that it belongs to: the first stream's id, where the
-    event went on over several streams.
-    """
-
-    label: str
-    start: datetime
-    seconds: float
-    event: str
-
-
-@dataclass(frozen=True)
 class Level:
     """Loudness of the last second, dB relative to full scale."""
 
@@ -291,27 +276,8 @@ def _sound(data: Json) -> Sound:
         end=fields.optional_time(data, "end"),
         verified=fields.boolean(data, "verified"),
         scores=fields.scores(data, "scores"),
-        description=_description(data),
+        description=fields.optional_string(data, "description"),
         clip=fields.optional_string(data, "clip"),
-    )
-
-
-def _description(data: Json) -> str | None:
-    """Read a model's sentence: one line, and no longer than an attribute should be."""
-    text = fields.optional_string(data, "description")
-    return None if text is None else " ".join(text.split())[:MAX_DESCRIPTION] or None
-
-
-def _clip(data: Json) -> Clip:
-    clip = clip_id(data)
-    return Clip(
-        clip,
-        fields.time(data, "time"),
-        fields.string(data, "microphone"),
-        label=fields.slug(data, "label"),
-        start=fields.time(data, "start"),
-        seconds=fields.number(data, "seconds"),
-        event=clip,
     )
 
 
@@ -337,7 +303,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage]] = {
     "speech": _speech,
     "transcript": _transcript,
     "sound": _sound,
-    "clip": _clip,
+    "clip": Clip.read,
     "level": _level,
     "stopped": _stopped,
     "error": _error,
