@@ -136,7 +136,7 @@ def level_payload(level: Level) -> str:
     )
 
 
-def _head(result: Result) -> dict[str, Any]:
+def _head(result: Result | Clip) -> dict[str, Any]:
     """Return what every result carries."""
     return {
         "id": result.id,

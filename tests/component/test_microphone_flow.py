@@ -54,6 +54,7 @@ async def test_a_microphone_at_an_address_is_added_and_runs(
         # What the catalogue has on by default.
         "labels": ["smoke", "co", "bark"],
         "commands": True,
+        "clips": False,
         "slug": "kuche_am_herd",
     }
     stream = await server.stream()

@@ -1,7 +1,7 @@
 """Typed client of the Earshot model server; needs aiohttp, not Home Assistant."""
 
 from .api import Client, Endpoint
-from .clips import ClipFile, ClipKind, KeptClip, is_clip_id
+from .clips import Clip, ClipFile, ClipKind, KeptClip, is_clip_id
 from .connection import Stream
 from .errors import (
     CannotConnect,
@@ -23,7 +23,6 @@ from .limits import Limits
 from .messages import (
     UNAVAILABLE,
     Alternative,
-    Clip,
     Engine,
     Level,
     Listening,

@@ -25,6 +25,37 @@ _REFUSED = ("Content-Range",)
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A stream's message: a recording is kept, and can be fetched by its id.
+
+    `event` is the sound event that it belongs to: the first stream's id, where the
+    event went on over several streams.
+    """
+
+    id: str
+    time: datetime
+    microphone: str
+    label: str
+    start: datetime
+    seconds: float
+    event: str
+
+    @classmethod
+    def read(cls, data: Json) -> Clip:
+        """Read it from decoded JSON."""
+        clip = clip_id(data)
+        return cls(
+            clip,
+            fields.time(data, "time"),
+            fields.string(data, "microphone"),
+            fields.slug(data, "label"),
+            fields.time(data, "start"),
+            fields.number(data, "seconds"),
+            event=clip,
+        )
+
+
+@dataclass(frozen=True)
 class KeptClip:
     """A recording; `id` is that of its sound event."""
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import aiohttp
 
+from .clips import Clip
 from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamError
 from .messages import (
-    Clip,
     Level,
     Listening,
     Ready,

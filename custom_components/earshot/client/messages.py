@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from . import evidence, fields
-from .clips import clip_id
+from .clips import Clip
 from .errors import StreamError
 from .fields import Json
 from .intents import Intent, read_intent
@@ -114,20 +114,6 @@ class Sound(Result):
     profile: str | None = None
     description: str | None = None
     clip: str | None = None
-
-
-@dataclass(frozen=True)
-class Clip(Result):
-    """A recording is kept, and can be fetched by its id.
-
-    `event` is the sound event that it belongs to: the first stream's id, where the
-    event went on over several streams.
-    """
-
-    label: str
-    start: datetime
-    seconds: float
-    event: str
 
 
 @dataclass(frozen=True)
@@ -240,19 +226,6 @@ def _sound(data: Json) -> Sound | None:
     )
 
 
-def _clip(data: Json) -> Clip:
-    clip = clip_id(data)
-    return Clip(
-        clip,
-        fields.time(data, "time"),
-        fields.string(data, "microphone"),
-        label=fields.slug(data, "label"),
-        start=fields.time(data, "start"),
-        seconds=fields.number(data, "seconds"),
-        event=clip,
-    )
-
-
 def _level(data: Json) -> Level:
     return Level(
         fields.time(data, "time"),
@@ -276,7 +249,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "speech": _speech,
     "transcript": _transcript,
     "sound": _sound,
-    "clip": _clip,
+    "clip": Clip.read,
     "level": _level,
     "stopped": _stopped,
     "error": _error,
