@@ -18,7 +18,7 @@ import pytest
 from custom_components.earshot.client import EarshotError, api
 from custom_components.earshot.const import DOMAIN
 
-from .conftest import server_data, set_up
+from .conftest import server_data, set_up, wait_for
 from .fake_server import TOKEN, FakeServer
 
 
@@ -116,9 +116,9 @@ async def test_no_answer_in_time(
         patch.setattr(api, "ANSWER_S", 0.05)
         flow = await fill(hass, await begin(hass), server_data(port))
     assert flow["errors"] == {"base": "timeout_connect"}
+    await wait_for(lambda: callers)
     silent.close()
     silent.close_clients()
-    assert callers
     flow = await fill(hass, flow, server_data(server.port))
     assert flow["type"] is FlowResultType.CREATE_ENTRY
 
