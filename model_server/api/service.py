@@ -39,6 +39,7 @@ from model_server.engines.base import (
     VocabularyReport,
 )
 from model_server.monitor import rhythm
+from model_server.monitor.score_log import FILE, ScoreLog, forget
 from model_server.settings import Settings
 from model_server.store import installation_id
 
@@ -50,7 +51,7 @@ FAREWELL_S = 5.0
 """How long a client may take to hear that the server stops."""
 
 Work: TypeAlias = Literal[
-    "listen", "speech", "sounds", "vocabulary", "files", "describe"
+    "listen", "speech", "sounds", "vocabulary", "files", "describe", "replay"
 ]
 """Each kind of work has threads of its own, so that sounds never wait for commands."""
 
@@ -106,6 +107,16 @@ class Service:
         self._vocabulary: str | None = None
         self._compiling = asyncio.Lock()
         self._failures: set[str] = set()
+        self.score_log: ScoreLog | None = None
+        """What microphones scored, unless nobody wants that to be kept."""
+        if settings.score_log_days:
+            self.score_log = ScoreLog(
+                settings.data_dir,
+                days=settings.score_log_days,
+                max_bytes=settings.score_log_mb << 20,
+                lost=self.metrics.dropped_scores.inc,
+                now=lambda: self.clock.now().timestamp(),
+            )
         self.requests = Admission(settings.max_requests)
         """Who may send a file and wait for what is said about it."""
         speakers = self.recognizer.parallel if self.recognizer else 1
@@ -119,6 +130,7 @@ class Service:
             # One: a file is decoded step by step, and each step on the same thread.
             "files": 1,
             "describe": self.describer.parallel if self.describer else 1,
+            "replay": 1,
         }
         self._threads = {
             work: ThreadPoolExecutor(count, thread_name_prefix=work)
@@ -184,6 +196,10 @@ class Service:
 
     async def start(self) -> None:
         """Hear the commands of the home that was known before."""
+        if self.score_log is not None:
+            self.score_log.start()
+        else:
+            await asyncio.to_thread(self._forget_scores)
         if self.recognizer is None:
             return
         body = await asyncio.to_thread(self._vocabulary_file.load)
@@ -196,6 +212,13 @@ class Service:
                 "The stored vocabulary is not used: the speech engine refuses it; "
                 "Home Assistant sends a new one when it connects"
             )
+
+    def _forget_scores(self) -> None:
+        """Scores that were kept before nobody wanted that any more."""
+        try:
+            forget(self.settings.data_dir)
+        except OSError as error:
+            _LOGGER.warning("The score log %s cannot be removed: %s", FILE, error)
 
     async def set_vocabulary(
         self, recognizer: SpeechRecognizer, body: VocabularyBody
@@ -273,3 +296,5 @@ class Service:
         await self.stop_streams()
         for thread in self._threads.values():
             thread.shutdown(wait=False, cancel_futures=True)
+        if self.score_log is not None:
+            await asyncio.to_thread(self.score_log.close)

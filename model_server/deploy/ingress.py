@@ -73,7 +73,8 @@ def ingress_app(
     folder = Path(tempfile.mkdtemp(prefix="earshot-ingress-"))
     _copy(state, folder)
     app = create_app(
-        settings.model_copy(update={"data_dir": folder}),
+        # A score log would know of one replica's streams only, and vanish with it.
+        settings.model_copy(update={"data_dir": folder, "score_log_days": 0.0}),
         Engines(recognizer, classifier, describer),
     )
     service: Service = app.state.service

@@ -31,6 +31,7 @@ OPENAI_DOORS = [
 DOORS = [
     ("GET", "/v1/info"),
     ("GET", "/v1/schemas"),
+    ("GET", "/v1/replay"),
     ("GET", "/v1/stream"),
     ("PUT", "/v1/vocabulary"),
     ("POST", "/v1/describe"),
@@ -354,6 +355,7 @@ async def test_the_openapi_document_describes_every_http_door(house: House) -> N
         "/v1/schemas",
         "/v1/vocabulary",
         "/v1/describe",
+        "/v1/replay",
         "/metrics",
     } | {path for _, path in OPENAI_DOORS}
     put = document["paths"]["/v1/vocabulary"]["put"]
