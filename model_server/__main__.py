@@ -1,8 +1,9 @@
-"""The command line: serve, transcribe, classify, describe, fetch, token."""
+"""The command line: serve, transcribe, classify, describe, replay, fetch, token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 import json
 import logging
 from pathlib import Path
@@ -27,6 +28,7 @@ from model_server import __version__, files
 from model_server.api.app import create_app
 from model_server.api.auth import TokenFile
 from model_server.api.describe import instruction_of, read_schema
+from model_server.api.replay import QueryError, answer, question_of, read_query
 from model_server.api.server import BindError, EarshotServer, bind
 from model_server.api.vocabulary import (
     VocabularyError,
@@ -43,6 +45,8 @@ from model_server.engines.base import EngineError
 from model_server.fetch import fetch, folder_of, known_models, verify
 from model_server.fetched import Source
 from model_server.listen import listener
+from model_server.monitor.score_file import ScoreFileError, open_score_file
+from model_server.replay_table import event_table, near_table
 from model_server.settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -382,6 +386,73 @@ def describe(
         print(json.dumps(said, ensure_ascii=False, indent=2))
     else:
         Console().print(files.description_panel(file, said))
+
+
+@app.command("replay")
+def replay_log(
+    microphone: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Only this sound, listened for or not.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Score from which a window counts.")
+    ] = None,
+    off: Annotated[
+        float | None, typer.Option(help="Score under which an event ends.")
+    ] = None,
+    k: Annotated[int | None, typer.Option(help="Windows that must count,")] = None,
+    n: Annotated[int | None, typer.Option(help="of so many.")] = None,
+    hold: Annotated[float | None, typer.Option(help="Seconds before it ends.")] = None,
+    cooldown: Annotated[
+        float | None, typer.Option(help="Seconds until the next may begin.")
+    ] = None,
+    sustain: Annotated[
+        float | None, typer.Option(help="Seconds after which it is sustained.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="90m, 24h, 7d ago, or a time.")] = "24h",
+    until: Annotated[
+        str | None, typer.Option(help="Likewise; without it, now.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="How close a near miss came to the threshold.")
+    ] = 0.1,
+    limit: Annotated[int, typer.Option(help="Events, and near misses, at most.")] = 200,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Tell what was reported, or would have been by other rules, and what came close."""
+    settings = settings_or_fail(config, data_dir=data_dir)
+    asked = {
+        "microphone": microphone,
+        "label": label,
+        "threshold": threshold,
+        "off": off,
+        "k": k,
+        "n": n,
+        "hold": hold,
+        "cooldown": cooldown,
+        "sustain": sustain,
+        "since": since,
+        "until": until,
+        "margin": margin,
+        "limit": limit,
+    }
+    catalogue = load_catalogue()
+    try:
+        question = question_of(read_query(asked), catalogue, datetime.now(UTC))
+        with open_score_file(settings.data_dir) as log:
+            result = answer(log, question, catalogue)
+    except (QueryError, ScoreFileError) as error:
+        fail(error)
+    if as_json:
+        print(result.model_dump_json(indent=2))
+        return
+    console = Console()
+    console.print(event_table(result, catalogue))
+    console.print(near_table(result, catalogue))
+    if result.left_out:
+        print(f"{result.left_out} more before these: ask for less, or raise --limit.")
 
 
 @token_app.command("show")

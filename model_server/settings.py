@@ -140,6 +140,10 @@ class Settings(BaseSettings):
     max_upload_s: Annotated[float, Field(gt=0, le=86400)] = 3600.0
     max_requests: Annotated[int, Field(ge=1, le=1024)] = 16
     """Uploads that are received, wait or are worked on; a further one is refused."""
+    score_log_days: Annotated[float, Field(ge=0, le=3650)] = 7.0
+    """How long the scores of every microphone are kept for `replay`; 0: not at all."""
+    score_log_mb: Annotated[int, Field(ge=1, le=1 << 20)] = 256
+    """How large that file may become; beyond it the oldest scores go first."""
 
     @model_validator(mode="after")
     def _tls_takes_both(self) -> Settings:

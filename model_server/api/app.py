@@ -23,6 +23,7 @@ from model_server.api.refusals import (
     error_response,
     refused,
 )
+from model_server.api.replay import replay_router
 from model_server.api.service import Clock, Service
 from model_server.api.stream import stream_router
 from model_server.audio.decode import DecodeError
@@ -59,6 +60,7 @@ def create_app(
     app.include_router(describe_router(service))
     app.include_router(openai_router(service))
     app.include_router(clips_router(service))
+    app.include_router(replay_router(service))
     app.add_middleware(RequireToken, token=service.token)
 
     @app.exception_handler(HTTPException)

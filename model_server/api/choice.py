@@ -36,15 +36,13 @@ def choose(message: Start | Listen, catalogue: Mapping[str, SoundLabel]) -> Choi
             raise StreamError(
                 "unknown_label", f"There is no label {slug}: GET /v1/info lists all."
             )
-    rules = {
-        slug: RuleChange(**body.model_dump()) for slug, body in message.rules.items()
-    }
+    rules = {}
+    for slug, body in message.rules.items():
+        try:
+            rules[slug] = RuleChange(**body.model_dump())
+        except RuleError as error:
+            raise StreamError("bad_message", f"rules.{slug}: {error}") from None
     tuning = Tuning(rules, message.sensitivity, message.profile)
-    try:
-        for slug in rules:
-            tuning.rule(catalogue[slug])
-    except RuleError as error:
-        raise StreamError("bad_message", str(error)) from None
     if message.labels is None:
         labels = [label for label in catalogue.values() if label.default]
     else:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime
 import logging
 from typing import Literal, Protocol
@@ -27,7 +25,10 @@ from model_server.audio import Pcm
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.endpoint import EndpointEvent, Utterance
 from model_server.listen.listener import Listener
+from model_server.monitor import rhythm
+from model_server.monitor.journal import Facts, Journal
 from model_server.monitor.monitor import SoundChange, SoundMonitor
+from model_server.monitor.timeline import Gap, Timeline, place
 
 MAX_CHOICES = 32
 """Changes of what a stream listens for that may wait for its audio."""
@@ -63,14 +64,6 @@ class Lane(Protocol):
         """Nothing follows."""
 
 
-@dataclass(frozen=True)
-class _Gap:
-    """From the monitor's sample `at` on, the stream is `lost` samples ahead of it."""
-
-    at: int
-    lost: int
-
-
 class SoundLane:
     """Sound events, on the sounds thread."""
 
@@ -82,9 +75,12 @@ class SoundLane:
         """Watch for what was chosen; `clips` says that the client wants recordings."""
         self._service = service
         self._stream = stream
-        self._monitor = SoundMonitor(service.classifier, choice.labels, choice.tuning)
         self._pushed = 0
-        self._gaps = [_Gap(0, 0)]
+        self._gaps = [Gap(0, 0)]
+        self._journal = self._open_journal()
+        self._monitor = SoundMonitor(
+            service.classifier, choice.labels, choice.tuning, self._journal
+        )
         self._choices: deque[tuple[int, Choice]] = deque()
         self._open: dict[int, tuple[str, float]] = {}
         """Id and highest score of each event that has begun."""
@@ -140,7 +136,9 @@ class SoundLane:
 
     async def skip(self, samples: int) -> None:
         """The monitor hears no gap; later times are moved by it."""
-        self._gaps.append(_Gap(self._pushed, self._gaps[-1].lost + samples))
+        self._gaps.append(Gap(self._pushed, self._gaps[-1].lost + samples))
+        if self._journal is not None:
+            self._journal.flush()
 
     async def finish(self) -> None:
         """Events stay open: the next stream of the microphone may continue them."""
@@ -151,10 +149,31 @@ class SoundLane:
         """The stream is over, in order or not."""
         self._teller.close()
 
+    def close(self) -> None:
+        """The stream is over, in order or not."""
+        if self._journal is not None:
+            # Behind whatever its monitor still works on.
+            self._service.release("sounds", self._journal.close)
+
+    def _open_journal(self) -> Journal | None:
+        """Where the stream's scores are kept, if they are."""
+        log, classifier = self._service.score_log, self._service.classifier
+        if log is None:
+            return None
+        facts = Facts(
+            stream=uuid7(),
+            microphone=self._stream.microphone,
+            engine=rhythm.ENGINE if classifier is None else classifier.info,
+            labels=() if classifier is None else tuple(classifier.labels),
+            window=0 if classifier is None else classifier.window,
+        )
+        return log.journal(
+            facts, lambda: Timeline(self._stream.at(0), tuple(self._gaps))
+        )
+
     def _at(self, sample: int) -> datetime:
         """UTC time of the monitor's sample."""
-        index = bisect_right(self._gaps, sample, key=lambda gap: gap.at) - 1
-        return self._stream.at(sample + self._gaps[max(0, index)].lost)
+        return self._stream.at(place(self._gaps, sample))
 
     def _message(self, change: SoundChange) -> Sound:
         """A change as sent."""

@@ -56,6 +56,11 @@ class Metrics:
             "Level messages that a client was too slow for.",
             registry=self.registry,
         )
+        self.dropped_scores = Counter(
+            "earshot_score_log_dropped_windows",
+            "Windows whose scores could not be kept in the score log.",
+            registry=self.registry,
+        )
         self.errors = Counter(
             "earshot_stream_errors",
             "Streams that ended with an error.",

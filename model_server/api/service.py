@@ -40,6 +40,7 @@ from model_server.engines.base import (
     VocabularyReport,
 )
 from model_server.monitor import rhythm
+from model_server.monitor.score_log import FILE, ScoreLog, forget
 from model_server.settings import Settings
 from model_server.store import installation_id
 
@@ -54,7 +55,14 @@ TIDY_S: Final = 3600.0
 """Between two looks at whether a clip is too old."""
 
 Work: TypeAlias = Literal[
-    "listen", "speech", "sounds", "vocabulary", "files", "describe", "clips"
+    "listen",
+    "speech",
+    "sounds",
+    "vocabulary",
+    "files",
+    "describe",
+    "clips",
+    "replay",
 ]
 """Each kind of work has threads of its own, so that sounds never wait for commands."""
 
@@ -115,6 +123,16 @@ class Service:
         )
         self._keeping: set[asyncio.Task[Any]] = set()
         self._tidying: asyncio.Task[None] | None = None
+        self.score_log: ScoreLog | None = None
+        """What microphones scored, unless nobody wants that to be kept."""
+        if settings.score_log_days:
+            self.score_log = ScoreLog(
+                settings.data_dir,
+                days=settings.score_log_days,
+                max_bytes=settings.score_log_mb << 20,
+                lost=self.metrics.dropped_scores.inc,
+                now=lambda: self.clock.now().timestamp(),
+            )
         self.requests = Admission(settings.max_requests)
         """Who may send a file and wait for what is said about it."""
         speakers = self.recognizer.parallel if self.recognizer else 1
@@ -130,6 +148,7 @@ class Service:
             "describe": self.describer.parallel if self.describer else 1,
             # One: the store is not for two at a time.
             "clips": 1,
+            "replay": 1,
         }
         self._threads = {
             work: ThreadPoolExecutor(count, thread_name_prefix=work)
@@ -195,8 +214,12 @@ class Service:
         return next((each for each in (language, primary) if each in known), None)
 
     async def start(self) -> None:
-        """Hear the commands of the home that was known before; forget old clips."""
+        """Hear the commands of the home that was known before; forget what is old."""
         self._tidying = asyncio.create_task(self._tidy())
+        if self.score_log is not None:
+            self.score_log.start()
+        else:
+            await asyncio.to_thread(self._forget_scores)
         if self.recognizer is None:
             return
         body = await asyncio.to_thread(self._vocabulary_file.load)
@@ -209,6 +232,13 @@ class Service:
                 "The stored vocabulary is not used: the speech engine refuses it; "
                 "Home Assistant sends a new one when it connects"
             )
+
+    def _forget_scores(self) -> None:
+        """Scores that were kept before nobody wanted that any more."""
+        try:
+            forget(self.settings.data_dir)
+        except OSError as error:
+            _LOGGER.warning("The score log %s cannot be removed: %s", FILE, error)
 
     async def set_vocabulary(
         self, recognizer: SpeechRecognizer, body: VocabularyBody
@@ -305,3 +335,5 @@ class Service:
             await asyncio.wait(self._keeping, timeout=FAREWELL_S)
         for thread in self._threads.values():
             thread.shutdown(wait=False, cancel_futures=True)
+        if self.score_log is not None:
+            await asyncio.to_thread(self.score_log.close)

@@ -73,8 +73,15 @@ def ingress_app(
     folder = Path(tempfile.mkdtemp(prefix="earshot-ingress-"))
     _copy(state, folder)
     app = create_app(
-        # A clip would lie in this replica's folder, where no other finds it.
-        settings.model_copy(update={"data_dir": folder, "clips": ClipSettings()}),
+        # A clip would lie in this replica's folder, where no other finds it; a score log
+        # would know of one replica's streams only, and vanish with it.
+        settings.model_copy(
+            update={
+                "data_dir": folder,
+                "clips": ClipSettings(),
+                "score_log_days": 0.0,
+            }
+        ),
         Engines(recognizer, classifier, describer),
     )
     service: Service = app.state.service

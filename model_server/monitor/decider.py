@@ -52,6 +52,33 @@ class Decision:
     transition: Transition
 
 
+def step(
+    before: Progress, rule: Rule, at: int, score: float
+) -> tuple[Progress, list[Transition]]:
+    """Take one score of a label, of the window that ends at sample `at`."""
+    state, transition = advance(before.state, rule, at, score)
+    stretch, sustained = sustain(before.stretch, rule, state.active)
+    transitions = [each for each in (transition, sustained) if each is not None]
+    return Progress(state, stretch), transitions
+
+
+def leap(
+    before: Progress, rule: Rule, ends: Sequence[int], scores: Sequence[float]
+) -> Progress | None:
+    """What `step` would come to over many scores, if it is sure to find nothing."""
+    state = before.state
+    if state.active is not None or max(scores) >= rule.on:
+        return None
+    if any(score >= rule.on for _, score in state.recent):
+        return None
+    stretch, _ = sustain(before.stretch, rule, None)
+    counted = [each for each in zip(ends, scores, strict=True) if each[0] >= state.rest]
+    if counted:
+        recent = (*state.recent, *counted[-rule.n :])[-rule.n :]
+        state = State(recent=recent)
+    return Progress(state, stretch)
+
+
 class Decider:
     """Follows labels, each by its rule; `labels` is the order of the scores in a row."""
 
@@ -99,14 +126,8 @@ class Decider:
         steps = row.tolist()
         decisions = []
         for label, rule in self._rules.items():
-            before = self._progress[label]
             score = score_of(steps[self._place[label]])
-            state, transition = advance(before.state, rule, at, score)
-            stretch, sustained = sustain(before.stretch, rule, state.active)
-            self._progress[label] = Progress(state, stretch)
-            decisions += [
-                Decision(label, at, rule, each)
-                for each in (transition, sustained)
-                if each is not None
-            ]
+            progress, transitions = step(self._progress[label], rule, at, score)
+            self._progress[label] = progress
+            decisions += [Decision(label, at, rule, each) for each in transitions]
         return decisions

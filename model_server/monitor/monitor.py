@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -63,6 +63,19 @@ class SoundChange:
     profile: str
 
 
+class Record(Protocol):
+    """What keeps what a monitor hears; it never raises and nobody waits for it."""
+
+    def scored(self, at: int, row: Row, decider: Decider, tuning: Tuning) -> None:
+        """The window that ends at sample `at`, before `decider` takes it."""
+
+    def recognised(self, change: SoundChange) -> None:
+        """An event that no score explains."""
+
+    def turned(self, at: int, decider: Decider, tuning: Tuning) -> None:
+        """After sample `at` other labels or rules are in force."""
+
+
 class SoundMonitor:
     """Watches one stream for the given labels; deterministic, on the sample clock.
 
@@ -75,9 +88,11 @@ class SoundMonitor:
         classifier: SoundClassifier | None,
         labels: Sequence[SoundLabel],
         tuning: Tuning | None = None,
+        record: Record | None = None,
     ) -> None:
-        """Begin at sample 0. Raises RuleError."""
+        """Begin at sample 0."""
         self._classifier = classifier
+        self._record = record
         self._tuning = tuning or Tuning()
         rules, self._alarms_wanted = _watched(labels, self._tuning)
         self._rhythm = rhythm.RhythmRecognizer() if self._alarms_wanted else None
@@ -110,13 +125,15 @@ class SoundMonitor:
         """Watch for others from the next window on; returns what that ends or begins.
 
         Events of labels that are no longer watched end, and an alarm that sounds
-        already begins where it is new. Raises RuleError, and changes nothing.
+        already begins where it is new.
         """
         rules, wanted = _watched(labels, tuning)
         self._tuning = tuning
         changes = [
             self._sound(each) for each in self._decider.watch(rules, self._heard)
         ]
+        if self._record is not None:
+            self._record.turned(self._heard, self._decider, tuning)
         before, self._alarms_wanted = self._alarms_wanted, wanted
         for label, alarm in self._sounding.items():
             if label in before and label not in wanted:
@@ -151,6 +168,8 @@ class SoundMonitor:
         else:
             row = quantise(classifier.classify(self._window[None]).scores[0])
         self._rows.append(row)
+        if self._record is not None:
+            self._record.scored(self._heard, row, self._decider, self._tuning)
         changes += [self._sound(each) for each in self._decider.take(self._heard, row)]
 
     def _sound(self, decision: Decision) -> SoundChange:
@@ -193,7 +212,7 @@ class SoundMonitor:
         return changes
 
     def _alarm(self, change: rhythm.RhythmChange) -> SoundChange:
-        return SoundChange(
+        alarm = SoundChange(
             label=change.label,
             state=change.state,
             event=self._number(change.label, change.state),
@@ -208,6 +227,9 @@ class SoundMonitor:
             engine=rhythm.ENGINE,
             profile=self._tuning.profile,
         )
+        if self._record is not None:
+            self._record.recognised(alarm)
+        return alarm
 
     def _number(self, slug: str, state: SoundState) -> int:
         """The event's number: a new one for each that begins."""
@@ -225,7 +247,7 @@ def onset_of(transition: Transition, window: int) -> int:
 def _watched(
     labels: Sequence[SoundLabel], tuning: Tuning
 ) -> tuple[dict[str, Rule], frozenset[str]]:
-    """The rules of labels that a classifier scores, and the alarms. Raises RuleError."""
+    """The rules of labels that a classifier scores, and the alarms."""
     rules = {
         label.slug: tuning.rule(label)
         for label in labels

@@ -27,7 +27,10 @@ class RuleError(Exception):
 
 @dataclass(frozen=True)
 class RuleChange:
-    """What differs from a rule, by itself; None leaves it. `sustain_s` 0 is never."""
+    """What differs from a rule; None leaves it. `sustain_s` 0 is never.
+
+    Raises RuleError where it contradicts itself.
+    """
 
     on: float | None = None
     off: float | None = None
@@ -37,6 +40,16 @@ class RuleChange:
     cooldown_s: float | None = None
     sustain_s: float | None = None
     sustain_gap_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Compare what was given."""
+        for low, high in (("off", "on"), ("k", "n")):
+            below, above = getattr(self, low), getattr(self, high)
+            if below is not None and above is not None and below > above:
+                raise RuleError(
+                    f"{low} ({below:g}) may not be above {high} ({above:g}): lower "
+                    f"{low}, or leave one of them out."
+                )
 
 
 @dataclass(frozen=True)
@@ -51,9 +64,9 @@ class Tuning:
     profile: str = DEFAULT_PROFILE
 
     def rule(self, label: SoundLabel) -> Rule:
-        """The rule of a label. Raises RuleError."""
+        """The rule of a label."""
         change = self.rules.get(label.slug, RuleChange())
-        return changed(catalogue_rule(label, self.sensitivity), change, label.slug)
+        return changed(catalogue_rule(label, self.sensitivity), change)
 
 
 def catalogue_rule(label: SoundLabel, sensitivity: Sensitivity = "normal") -> Rule:
@@ -71,18 +84,8 @@ def catalogue_rule(label: SoundLabel, sensitivity: Sensitivity = "normal") -> Ru
     )
 
 
-def changed(rule: Rule, change: RuleChange, slug: str) -> Rule:
-    """A rule with a change; what was not given moves along. Raises RuleError."""
-    if change.on is not None and change.off is not None and change.off > change.on:
-        raise RuleError(
-            f"rules.{slug}: off ({change.off:g}) may not be above on ({change.on:g}): "
-            "lower off, or leave one of them out."
-        )
-    if change.k is not None and change.n is not None and change.k > change.n:
-        raise RuleError(
-            f"rules.{slug}: k ({change.k}) may not be above n ({change.n}): lower k, or "
-            "leave one of them out."
-        )
+def changed(rule: Rule, change: RuleChange) -> Rule:
+    """A rule with a change; what was not given moves along."""
     on, off = _beside(rule.on, rule.off, change.on, change.off)
     n, k = _beside(rule.n, rule.k, change.n, change.k)
     times = {

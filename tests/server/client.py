@@ -109,6 +109,8 @@ class Stream:
     def __init__(self, websocket: ClientConnection) -> None:
         """Speak through this connection."""
         self.websocket = websocket
+        self.passed: list[dict[str, Any]] = []
+        """What `next` was not asked for."""
 
     async def start(self, *tasks: str, **fields: Any) -> None:
         """Send `start`."""
@@ -138,6 +140,7 @@ class Stream:
                 message: dict[str, Any] = json.loads(await self.websocket.recv())
             if kind in {None, message["type"]}:
                 return message
+            self.passed.append(message)
 
     async def rest(self) -> list[dict[str, Any]]:
         """All messages until the server closes."""

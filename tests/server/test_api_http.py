@@ -31,6 +31,7 @@ OPENAI_DOORS = [
 DOORS = [
     ("GET", "/v1/info"),
     ("GET", "/v1/schemas"),
+    ("GET", "/v1/replay"),
     ("GET", "/v1/stream"),
     ("PUT", "/v1/vocabulary"),
     ("POST", "/v1/describe"),
@@ -361,6 +362,7 @@ async def test_the_openapi_document_describes_every_http_door(house: House) -> N
         "/v1/clips",
         "/v1/clips/{clip}",
         "/v1/clips/{clip}.png",
+        "/v1/replay",
         "/metrics",
     } | {path for _, path in OPENAI_DOORS}
     put = document["paths"]["/v1/vocabulary"]["put"]

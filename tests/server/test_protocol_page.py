@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 import pytest
 
-from model_server.api import http, messages
+from model_server.api import http, messages, replay
 from model_server.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -34,7 +34,8 @@ SOCKET_MESSAGES = [
 def model_of(name: str, example: dict[str, Any]) -> type[BaseModel]:
     """The model that an example is of: named above it, or by its type."""
     name = name or str(example["type"]).capitalize()
-    found = getattr(messages, name, None) or getattr(http, name)
+    places = (messages, http, replay)
+    found = next(getattr(place, name) for place in places if hasattr(place, name))
     assert issubclass(found, BaseModel)
     return found
 

@@ -64,15 +64,14 @@ counts = st.integers(1, 20) | st.none()
 def test_any_rule_is_consistent_or_refused(
     on: float | None, off: float | None, k: int | None, n: int | None
 ) -> None:
-    change = RuleChange(on=on, off=off, k=k, n=n)
     contradicts = (on is not None and off is not None and off > on) or (
         k is not None and n is not None and k > n
     )
     if contradicts:
-        with pytest.raises(RuleError, match=r"rules\.bark: .* leave one of them out"):
-            changed(catalogue_rule(BARK), change, "bark")
+        with pytest.raises(RuleError, match="leave one of them out"):
+            RuleChange(on=on, off=off, k=k, n=n)
         return
-    rule = changed(catalogue_rule(BARK), change, "bark")
+    rule = changed(catalogue_rule(BARK), RuleChange(on=on, off=off, k=k, n=n))
     assert rule.off <= rule.on
     assert rule.k <= rule.n
     for given_one, used in ((on, rule.on), (off, rule.off), (k, rule.k), (n, rule.n)):
