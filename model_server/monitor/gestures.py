@@ -1,0 +1,218 @@
+"""Claps, snaps, knocks and whistles that mean something: how many, how even, how alone.
+
+A sound is nearly never enough to tell a gesture: a fork, a key and a heel make claps and
+knocks, too. What people do not do by chance is to make two or three alike, evenly, and
+nothing else before and after. So a gesture is known after the silence that follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import itertools
+
+import numpy as np
+
+from model_server.audio import SAMPLE_RATE
+from model_server.engines.base import EngineInfo, Pcm
+from model_server.monitor.transients import (
+    HOP,
+    Impulse,
+    Spectrogram,
+    TransientDetector,
+    frames,
+)
+
+ENGINE = EngineInfo("earshot-gestures", "1")
+THRESHOLD = 0.5
+"""What the score of a gesture, 0 to 1, is never below."""
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """A gesture: samples of its first and last sound, how well it fits, 0 to 1."""
+
+    label: str
+    onset: int
+    release: int
+    score: float
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a sound is made by, and within which seconds people repeat it.
+
+    Bounds are of the average over a group: Hz for `centroid` and `spread`, shares for
+    `low`, `bass` and `peak` (see `Impulse`); `names` says what so many of them mean.
+    """
+
+    names: Mapping[int, str]
+    step: tuple[float, float]
+    centroid: tuple[float, float]
+    spread: tuple[float, float]
+    low: tuple[float, float]
+    bass: tuple[float, float]
+    peak: float
+
+
+_KINDS = (
+    _Kind(
+        names={2: "double_knock", 3: "triple_knock"},
+        step=(0.11, 0.42),
+        centroid=(200, 1150),
+        spread=(60, 1000),
+        low=(0.12, 1.0),
+        bass=(0.65, 1.0),
+        peak=0.97,
+    ),
+    _Kind(
+        names={2: "finger_snaps", 3: "finger_snaps", 4: "finger_snaps"},
+        step=(0.2, 0.7),
+        centroid=(1900, 4600),
+        spread=(600, 1900),
+        low=(0.0, 0.03),
+        bass=(0.0, 0.1),
+        peak=0.26,
+    ),
+    _Kind(
+        names={2: "double_clap", 3: "triple_clap"},
+        step=(0.14, 0.6),
+        centroid=(900, 3000),
+        spread=(500, 2150),
+        low=(0.005, 0.5),
+        bass=(0.1, 0.85),
+        peak=0.26,
+    ),
+)
+_LONGEST_STEP = frames(700)
+_ALONE = frames(600)
+_SETTLED = frames(160)
+_QUIET_DB = 12.0
+_APART_DB = 8.0
+_WEAKER_DB = 14.0
+_ALIKE_DB = 3.0
+_UNEVEN = 1.4
+_CLEAR_DB = 16.0
+_RIPPLE_DB = 6.0
+_BUSY = frames(3000)
+_BUSY_COUNT = 3
+
+
+class GestureRecognizer:
+    """Follows a stream; any cutting into chunks gives the same gestures."""
+
+    def __init__(self) -> None:
+        """Begin at sample 0."""
+        self._spectrogram = Spectrogram()
+        self._detector = TransientDetector(self._spectrogram)
+        self._impulses: list[Impulse] = []
+        self._decided = 0
+
+    def push(self, pcm: Pcm) -> list[Gesture]:
+        """Take the next samples; returns the gestures that they completed, in order."""
+        found: list[Gesture] = []
+        self._spectrogram.push(pcm)
+        while self._spectrogram.ready:
+            self._spectrogram.step()
+            self._impulses += self._detector.step()
+            found += self._struck()
+        return found
+
+    def _struck(self) -> list[Gesture]:
+        """The gestures of impulses whose silence is over now."""
+        known = self._spectrogram.end - _ALONE - _SETTLED
+        found = []
+        for index, last in enumerate(self._impulses):
+            if self._decided <= last.at < known:
+                gesture = self._group(self._impulses[: index + 1])
+                if gesture is not None:
+                    found.append(gesture)
+        self._decided = max(self._decided, known)
+        oldest = self._spectrogram.first + _BUSY // 3
+        self._impulses = [one for one in self._impulses if one.at >= oldest]
+        return found
+
+    def _group(self, impulses: Sequence[Impulse]) -> Gesture | None:
+        """What the newest of these and those shortly before it mean."""
+        last = impulses[-1]
+        if last.above < _CLEAR_DB:
+            return None
+        group = [last]
+        for one in reversed(impulses[:-1]):
+            if group[0].at - one.at > _LONGEST_STEP:
+                break
+            if one.level > last.level - _WEAKER_DB and one.above > _RIPPLE_DB:
+                group.insert(0, one)
+        label = _label(group)
+        if label is None or not self._alone(group):
+            return None
+        return Gesture(label, group[0].at * HOP, last.at * HOP, 1.0)
+
+    def _alone(self, group: Sequence[Impulse]) -> bool:
+        weakest = min(one.level for one in group)
+        first, last = group[0].at, group[-1].at
+        if self._highest(first - _ALONE, first - frames(16)) > weakest - _QUIET_DB:
+            return False
+        if self._highest(last + _SETTLED, last + _SETTLED + _ALONE) > weakest - _QUIET_DB:
+            return False
+        for one, other in itertools.pairwise(group):
+            middle = one.at + (other.at - one.at) * 6 // 10
+            if self._highest(middle, other.at - frames(12)) > weakest - _QUIET_DB:
+                return False
+        busy = [
+            one for one in self._impulses
+            if first - _BUSY < one.at < first and one.level > weakest - _WEAKER_DB
+        ]
+        return len(busy) <= _BUSY_COUNT
+
+    def _highest(self, begin: int, end: int) -> float:
+        spec = self._spectrogram
+        part = spec.level[max(0, begin - spec.first) : max(0, end - spec.first)]
+        return float(part.max(initial=-120.0))
+
+
+def _label(group: Sequence[Impulse]) -> str | None:
+    """What so many impulses mean, by their number, kind and evenness."""
+    steps = [
+        (later.at - earlier.at) * HOP / SAMPLE_RATE
+        for earlier, later in itertools.pairwise(group)
+    ]
+    if not steps or len(steps) > 3 or max(steps) > _UNEVEN * min(steps):
+        return None
+    if not _alike(group):
+        return None
+    for kind in _KINDS:
+        if _fits(kind, group):
+            right = kind.step[0] <= min(steps) and max(steps) <= kind.step[1]
+            return kind.names.get(len(group)) if right else None
+    return None
+
+
+def _alike(group: Sequence[Impulse]) -> bool:
+    """Whether all are impulsive, clear, and of one level and spectrum."""
+    if any(one.attack > 16 or one.decay > 90 or one.fall < 7 for one in group):
+        return False
+    levels = [one.level for one in group]
+    if max(levels) - min(levels) > _APART_DB:
+        return False
+    if min(one.above for one in group) < _CLEAR_DB:
+        return False
+    shapes = np.stack([one.shape for one in group])
+    away = np.abs(shapes - shapes.mean(axis=0)).mean(axis=1)
+    return float(away.max()) <= _ALIKE_DB
+
+
+def _fits(kind: _Kind, group: Sequence[Impulse]) -> bool:
+    """Whether these sound like this kind, on average."""
+
+    def within(name: str, bounds: tuple[float, float]) -> bool:
+        mean = sum(getattr(one, name) for one in group) / len(group)
+        return bounds[0] <= mean <= bounds[1]
+
+    return (
+        within("centroid", kind.centroid)
+        and within("spread", kind.spread)
+        and within("low", kind.low)
+        and within("bass", kind.bass)
+        and within("peak", (0.0, kind.peak))
+    )
