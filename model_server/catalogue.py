@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 import yaml
 
 DeviceClass: TypeAlias = Literal["smoke", "carbon_monoxide", "sound"]
-Group: TypeAlias = Literal["security", "people", "animals", "household", "outdoors"]
-Source: TypeAlias = Literal["classifier", "rhythm"]
+Group: TypeAlias = Literal[
+    "security", "people", "animals", "household", "outdoors", "gestures"
+]
+Source: TypeAlias = Literal["classifier", "rhythm", "gesture"]
 
 _Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
 
@@ -27,8 +29,8 @@ class SoundLabel:
 
     An event begins when `k` of the last `n` windows score at least `on_score`, and
     ends once none has scored `off_score` for `hold_s` seconds. `source` says whether
-    a classifier scores it or the alarm rhythm decides by itself. `audioset` are the
-    classes of AudioSet's ontology, by display name, that mean this sound.
+    a classifier scores it, or the alarm rhythm or the gesture recogniser decides by
+    itself. `audioset` are the classes of AudioSet's ontology, by display name, that mean this sound.
     """
 
     slug: str

@@ -147,7 +147,7 @@ def heard(
     ground = synthesis.noise(seconds, "pink", seed=seed)
     mixed = synthesis.mix(wet, ground, snr_db)
     level = float(rng.uniform(-30, -3)) if dbfs is None else dbfs
-    return (mixed * (10 ** (level / 20) / np.max(np.abs(mixed)))).astype(np.float32)
+    return _at(mixed, level)
 
 
 def typing(seconds: float, rng: Rng) -> Audio:
@@ -241,8 +241,7 @@ def nuisance(kind: str, minutes: int, seed: int = 0) -> Iterator[Audio]:
         noisy = synthesis.mix(
             wet, synthesis.noise(60.0, seed=seed), float(rng.uniform(10, 40))
         )
-        level = 10 ** (rng.uniform(-30, -3) / 20)
-        yield (noisy * (level / np.max(np.abs(noisy)))).astype(np.float32)
+        yield _at(noisy, float(rng.uniform(-30, -3)))
 
 
 def _hit(label: str, rng: Rng) -> Callable[[], Audio]:
@@ -308,6 +307,12 @@ def _add(wave: Float, at: float, one: npt.NDArray[np.floating]) -> None:
     size = min(one.size, wave.size - first)
     if size > 0:
         wave[first : first + size] += one[:size]
+
+
+def _at(wave: Audio, dbfs: float) -> Audio:
+    """With its peak at so many dB of full scale."""
+    peak = max(float(np.max(np.abs(wave))), 1e-9)
+    return wave * np.float32(10 ** (dbfs / 20) / peak)
 
 
 def _peaked(wave: Float) -> Audio:

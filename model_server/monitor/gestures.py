@@ -22,6 +22,7 @@ from model_server.monitor.transients import (
     TransientDetector,
     frames,
 )
+from model_server.monitor.whistles import WhistleTracker
 
 ENGINE = EngineInfo("earshot-gestures", "1")
 THRESHOLD = 0.5
@@ -36,6 +37,10 @@ class Gesture:
     onset: int
     release: int
     score: float
+
+    def vetoed(self, scores: Mapping[str, float]) -> bool:
+        """Whether a classifier's scores of the last seconds say that it was something else."""
+        return any(scores.get(label, 0.0) >= _SURE for label in _CONTRARY)
 
 
 @dataclass(frozen=True)
@@ -67,32 +72,37 @@ _KINDS = (
     ),
     _Kind(
         names={2: "finger_snaps", 3: "finger_snaps", 4: "finger_snaps"},
-        step=(0.2, 0.7),
+        step=(0.2, 0.55),
         centroid=(1900, 4600),
-        spread=(600, 1900),
+        spread=(600, 1750),
         low=(0.0, 0.03),
-        bass=(0.0, 0.1),
+        bass=(0.0, 0.06),
         peak=0.26,
     ),
     _Kind(
         names={2: "double_clap", 3: "triple_clap"},
         step=(0.14, 0.6),
-        centroid=(900, 3000),
+        centroid=(900, 3400),
         spread=(500, 2150),
         low=(0.005, 0.5),
-        bass=(0.1, 0.85),
+        bass=(0.06, 0.85),
         peak=0.26,
     ),
 )
-_LONGEST_STEP = frames(700)
+# Knocks and whistles are told in the order of time, however the stream was cut.
+_CUT = SAMPLE_RATE // 5
+_SURE = 0.8
+_CONTRARY = ("speaking", "laugh", "cough", "sneeze", "bark", "baby_cry", "glass_break")
+_LONGEST_STEP = frames(650)
 _ALONE = frames(600)
 _SETTLED = frames(160)
 _QUIET_DB = 12.0
+_BETWEEN_DB = 9.0
 _APART_DB = 8.0
 _WEAKER_DB = 14.0
-_ALIKE_DB = 3.0
+_ALIKE_DB = 3.5
 _UNEVEN = 1.4
-_CLEAR_DB = 16.0
+_CLEAR_DB = 14.0
 _RIPPLE_DB = 6.0
 _BUSY = frames(3000)
 _BUSY_COUNT = 3
@@ -103,20 +113,33 @@ class GestureRecognizer:
 
     def __init__(self) -> None:
         """Begin at sample 0."""
+        self._pending = np.zeros(0, dtype=np.int16)
         self._spectrogram = Spectrogram()
         self._detector = TransientDetector(self._spectrogram)
         self._impulses: list[Impulse] = []
         self._decided = 0
+        self._whistles = WhistleTracker()
 
     def push(self, pcm: Pcm) -> list[Gesture]:
         """Take the next samples; returns the gestures that they completed, in order."""
+        self._pending = np.concatenate([self._pending, pcm])
         found: list[Gesture] = []
+        at = 0
+        while self._pending.size - at >= _CUT:
+            self._take(self._pending[at : at + _CUT], found)
+            at += _CUT
+        self._pending = self._pending[at:]
+        return found
+
+    def _take(self, pcm: Pcm, found: list[Gesture]) -> None:
         self._spectrogram.push(pcm)
         while self._spectrogram.ready:
             self._spectrogram.step()
             self._impulses += self._detector.step()
             found += self._struck()
-        return found
+        for glide in self._whistles.push(pcm):
+            label = "whistle_up" if glide.semitones > 0 else "whistle_down"
+            found.append(Gesture(label, glide.onset, glide.release, glide.score))
 
     def _struck(self) -> list[Gesture]:
         """The gestures of impulses whose silence is over now."""
@@ -146,21 +169,25 @@ class GestureRecognizer:
         label = _label(group)
         if label is None or not self._alone(group):
             return None
-        return Gesture(label, group[0].at * HOP, last.at * HOP, 1.0)
+        return Gesture(label, group[0].at * HOP, last.at * HOP, _score(group))
 
     def _alone(self, group: Sequence[Impulse]) -> bool:
         weakest = min(one.level for one in group)
         first, last = group[0].at, group[-1].at
         if self._highest(first - _ALONE, first - frames(16)) > weakest - _QUIET_DB:
             return False
-        if self._highest(last + _SETTLED, last + _SETTLED + _ALONE) > weakest - _QUIET_DB:
+        if (
+            self._highest(last + _SETTLED, last + _SETTLED + _ALONE)
+            > weakest - _QUIET_DB
+        ):
             return False
         for one, other in itertools.pairwise(group):
             middle = one.at + (other.at - one.at) * 6 // 10
-            if self._highest(middle, other.at - frames(12)) > weakest - _QUIET_DB:
+            if self._highest(middle, other.at - frames(12)) > weakest - _BETWEEN_DB:
                 return False
         busy = [
-            one for one in self._impulses
+            one
+            for one in self._impulses
             if first - _BUSY < one.at < first and one.level > weakest - _WEAKER_DB
         ]
         return len(busy) <= _BUSY_COUNT
@@ -179,7 +206,9 @@ def _label(group: Sequence[Impulse]) -> str | None:
     ]
     if not steps or len(steps) > 3 or max(steps) > _UNEVEN * min(steps):
         return None
-    if not _alike(group):
+    if any(one.attack > 24 or one.decay > 90 or one.fall < 6 for one in group):
+        return None
+    if min(one.above for one in group) < _CLEAR_DB or _score(group) < THRESHOLD:
         return None
     for kind in _KINDS:
         if _fits(kind, group):
@@ -188,25 +217,20 @@ def _label(group: Sequence[Impulse]) -> str | None:
     return None
 
 
-def _alike(group: Sequence[Impulse]) -> bool:
-    """Whether all are impulsive, clear, and of one level and spectrum."""
-    if any(one.attack > 16 or one.decay > 90 or one.fall < 7 for one in group):
-        return False
-    levels = [one.level for one in group]
-    if max(levels) - min(levels) > _APART_DB:
-        return False
-    if min(one.above for one in group) < _CLEAR_DB:
-        return False
+def _score(group: Sequence[Impulse]) -> float:
+    """How alike these are in spectrum and level: 1 for the same, below THRESHOLD for others."""
     shapes = np.stack([one.shape for one in group])
-    away = np.abs(shapes - shapes.mean(axis=0)).mean(axis=1)
-    return float(away.max()) <= _ALIKE_DB
+    away = float(np.abs(shapes - shapes.mean(axis=0)).mean(axis=1).max())
+    levels = [one.level for one in group]
+    worst = max(away / _ALIKE_DB, (max(levels) - min(levels)) / _APART_DB)
+    return round(1 - (1 - THRESHOLD) * worst, 3)
 
 
 def _fits(kind: _Kind, group: Sequence[Impulse]) -> bool:
     """Whether these sound like this kind, on average."""
 
     def within(name: str, bounds: tuple[float, float]) -> bool:
-        mean = sum(getattr(one, name) for one in group) / len(group)
+        mean = float(np.mean([getattr(one, name) for one in group]))
         return bounds[0] <= mean <= bounds[1]
 
     return (

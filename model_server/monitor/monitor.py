@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model_server.audio import SAMPLE_RATE
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineInfo, Pcm, SoundClassifier
-from model_server.monitor import pattern, rhythm
+from model_server.monitor import gestures, pattern, rhythm
 from model_server.monitor.detector import Rule, State, Transition, advance
 
 # What is decided never depends on how the stream was cut, because it is cut anew.
@@ -45,8 +45,8 @@ class SoundChange:
 class SoundMonitor:
     """Watches one stream for the given labels; deterministic, on the sample clock.
 
-    Labels that neither the classifier scores nor the alarm rhythm knows are
-    never reported. Without a classifier only alarms are.
+    Labels that neither the classifier scores nor the alarm rhythm or the gesture
+    recogniser knows are never reported. Without a classifier only those two are.
     """
 
     def __init__(
@@ -56,6 +56,9 @@ class SoundMonitor:
         wanted = {label.slug for label in labels if label.source == "rhythm"}
         patterns = [one for one in (pattern.T3, pattern.T4) if one.label in wanted]
         self._rhythm = rhythm.RhythmRecognizer(patterns) if patterns else None
+        self._asked = {label.slug for label in labels if label.source == "gesture"}
+        self._gestures = gestures.GestureRecognizer() if self._asked else None
+        self._recent: dict[str, float] = {}
         self._classifier = classifier
         self._watched: dict[str, tuple[int, Rule]] = {}
         if classifier is not None:
@@ -87,6 +90,10 @@ class SoundMonitor:
     def _block(self, pcm: Pcm, changes: list[SoundChange]) -> None:
         if self._rhythm is not None:
             changes += [self._alarm(change) for change in self._rhythm.push(pcm)]
+        if self._gestures is not None:
+            for gesture in self._gestures.push(pcm):
+                if gesture.label in self._asked and not gesture.vetoed(self._recent):
+                    changes += self._momentary(gesture)
         if self._classifier is None or not self._watched:
             return
         self._window = np.concatenate(
@@ -102,6 +109,7 @@ class SoundMonitor:
             scores = np.zeros(len(classifier.labels), dtype=np.float32)
         else:
             scores = classifier.classify(self._window[None]).scores[0]
+        self._recent = dict(zip(classifier.labels, scores.tolist(), strict=True))
         for slug, (index, rule) in self._watched.items():
             self._states[slug], transition = advance(
                 self._states[slug], rule, self._heard, float(scores[index])
@@ -143,6 +151,23 @@ class SoundMonitor:
             scores={change.label: change.score},
             engine=rhythm.ENGINE,
         )
+
+    def _momentary(self, gesture: gestures.Gesture) -> list[SoundChange]:
+        """A gesture is over when it is known: its event ends as it begins."""
+        event = self._number(gesture.label, "start")
+        start = SoundChange(
+            label=gesture.label,
+            state="start",
+            event=event,
+            onset=gesture.onset,
+            release=None,
+            score=gesture.score,
+            threshold=gestures.THRESHOLD,
+            scores={gesture.label: gesture.score},
+            engine=gestures.ENGINE,
+        )
+        self._number(gesture.label, "end")
+        return [start, replace(start, state="end", release=gesture.release)]
 
     def _number(self, slug: str, state: Literal["start", "end"]) -> int:
         if state == "end":

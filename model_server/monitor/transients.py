@@ -156,10 +156,8 @@ class TransientDetector:
         share = clean / total
         centroid = float(share @ hz)
         middle = clean[2:-4] + 1e-30
-        bands = np.array(
-            [float(clean[(hz >= a) & (hz < b)].sum()) for a, b in _BANDS]
-        )
-        shape = 10 * np.log10(bands / total + 1e-4)
+        bands = np.array([float(clean[(hz >= a) & (hz < b)].sum()) for a, b in _BANDS])
+        shape = 10 * np.log10(bands / total + 3e-3)
         return Impulse(
             at=at,
             level=top,
