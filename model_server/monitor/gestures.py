@@ -47,46 +47,61 @@ class Gesture:
 class _Kind:
     """What a sound is made by, and within which seconds people repeat it.
 
-    Bounds are of the average over a group: Hz for `centroid` and `spread`, shares for
-    `low`, `bass` and `peak` (see `Impulse`); `names` says what so many of them mean.
+    `bounds` are of an `Impulse`'s figures, averaged over a group; `weighed` is a sum of
+    some of them, each times a weight, and the most that it may be. `names` says what so
+    many of them mean.
     """
 
     names: Mapping[int, str]
     step: tuple[float, float]
-    centroid: tuple[float, float]
-    spread: tuple[float, float]
-    low: tuple[float, float]
-    bass: tuple[float, float]
-    peak: float
+    bounds: Mapping[str, tuple[float, float]]
+    weighed: Mapping[str, float]
+    most: float
 
 
 _KINDS = (
     _Kind(
         names={2: "double_knock", 3: "triple_knock"},
         step=(0.11, 0.42),
-        centroid=(200, 1150),
-        spread=(60, 1000),
-        low=(0.12, 1.0),
-        bass=(0.65, 1.0),
-        peak=0.97,
+        bounds={
+            "centroid": (200, 1150),
+            "spread": (60, 1000),
+            "low": (0.12, 1.0),
+            "bass": (0.65, 1.0),
+            "peak": (0.0, 0.97),
+        },
+        # Dull claps are as low as bright knocks, but broader.
+        weighed={"centroid": 1, "spread": 1},
+        most=1720,
     ),
     _Kind(
         names={2: "finger_snaps", 3: "finger_snaps", 4: "finger_snaps"},
         step=(0.2, 0.55),
-        centroid=(1900, 4600),
-        spread=(600, 1750),
-        low=(0.0, 0.03),
-        bass=(0.0, 0.06),
-        peak=0.26,
+        bounds={
+            "centroid": (1900, 4600),
+            "low": (0.0, 0.03),
+            "bass": (0.0, 0.06),
+            "peak": (0.0, 0.26),
+            "decay": (0.0, 45),
+        },
+        # Broader is a mouse's or a lighter's click.
+        weighed={"spread": 1},
+        most=1750,
     ),
     _Kind(
         names={2: "double_clap", 3: "triple_clap"},
         step=(0.14, 0.6),
-        centroid=(900, 3400),
-        spread=(500, 2150),
-        low=(0.005, 0.5),
-        bass=(0.06, 0.85),
-        peak=0.26,
+        bounds={
+            "centroid": (850, 3050),
+            "spread": (500, 2150),
+            "low": (0.008, 0.5),
+            "bass": (0.06, 0.9),
+            "peak": (0.0, 0.26),
+            "decay": (0.0, 60),
+        },
+        # A low thump with a bright click is a key's.
+        weighed={"centroid": 1, "low": 3000},
+        most=3300,
     ),
 )
 # Knocks and whistles are told in the order of time, however the stream was cut.
@@ -105,7 +120,9 @@ _UNEVEN = 1.4
 _CLEAR_DB = 14.0
 _RIPPLE_DB = 6.0
 _BUSY = frames(3000)
-_BUSY_COUNT = 3
+_BUSY_COUNT = 2
+_FAINT_DB = 22.0
+_DISTINCT_DB = 10.0
 
 
 class GestureRecognizer:
@@ -185,12 +202,21 @@ class GestureRecognizer:
             middle = one.at + (other.at - one.at) * 6 // 10
             if self._highest(middle, other.at - frames(12)) > weakest - _BETWEEN_DB:
                 return False
+        # Keys, heels and cups add small noises of their own.
+        others = [one for one in self._impulses if one not in group]
+        near = [
+            one
+            for one in others
+            if first - _ALONE < one.at < last + _SETTLED + _ALONE
+            and one.level > weakest - _FAINT_DB
+            and one.above > _DISTINCT_DB
+        ]
         busy = [
             one
-            for one in self._impulses
+            for one in others
             if first - _BUSY < one.at < first and one.level > weakest - _WEAKER_DB
         ]
-        return len(busy) <= _BUSY_COUNT
+        return not near and len(busy) <= _BUSY_COUNT
 
     def _highest(self, begin: int, end: int) -> float:
         spec = self._spectrogram
@@ -229,14 +255,10 @@ def _score(group: Sequence[Impulse]) -> float:
 def _fits(kind: _Kind, group: Sequence[Impulse]) -> bool:
     """Whether these sound like this kind, on average."""
 
-    def within(name: str, bounds: tuple[float, float]) -> bool:
-        mean = float(np.mean([getattr(one, name) for one in group]))
-        return bounds[0] <= mean <= bounds[1]
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(one, name) for one in group]))
 
-    return (
-        within("centroid", kind.centroid)
-        and within("spread", kind.spread)
-        and within("low", kind.low)
-        and within("bass", kind.bass)
-        and within("peak", (0.0, kind.peak))
+    weighed = sum(weight * mean(name) for name, weight in kind.weighed.items())
+    return weighed <= kind.most and all(
+        low <= mean(name) <= high for name, (low, high) in kind.bounds.items()
     )

@@ -42,7 +42,7 @@ _ALONE_BEFORE = frames(40)
 _ALONE_AFTER = frames(50)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Impulse:
     """One impulsive sound. `at` is the frame of its peak, `level` that one's dB.
 
