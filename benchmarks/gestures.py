@@ -17,12 +17,7 @@ import typer
 from model_server.audio import SAMPLE_RATE
 from model_server.catalogue import load_catalogue
 from model_server.evaluation import gestures, synthesis
-from model_server.evaluation.recordings import (
-    DataError,
-    Recording,
-    load,
-    read_manifest,
-)
+from model_server.evaluation.recordings import DataError, Recording, load, read_manifest
 from model_server.evaluation.synthesis import Audio
 from model_server.monitor.monitor import SoundMonitor
 

@@ -129,7 +129,8 @@ class MicrophoneDevice(Listener):
         if self._task is not None:
             return
         for label in self.labels:
-            self._keep_state(label.slug, on=False)
+            if not label.is_gesture:
+                self._keep_state(label.slug, on=False)
         self._task = self._entry.async_create_background_task(
             self._hass, self._run(), f"earshot microphone {self.slug}"
         )
@@ -205,15 +206,23 @@ class MicrophoneDevice(Listener):
 
     def _sound(self, sound: Sound) -> None:
         """Note and publish that a sound began or ended."""
-        if all(sound.label != label.slug for label in self.labels):
+        label = next((one for one in self.labels if one.slug == sound.label), None)
+        if label is None:
             return
-        if on := sound.state == "start":
-            self.sounding.add(sound.label)
-        else:
-            self.sounding.discard(sound.label)
+        on = sound.state == "start"
         self._publisher.send(
             payloads.sound_topic(self.slug), payloads.sound_payload(sound)
         )
+        if label.is_gesture:
+            if on:
+                self._publisher.send(
+                    payloads.gesture_topic(self.slug), payloads.gesture_payload(sound)
+                )
+            return
+        if on:
+            self.sounding.add(sound.label)
+        else:
+            self.sounding.discard(sound.label)
         self._keep_state(sound.label, on=on)
 
     def _keep_state(self, label: str, *, on: bool) -> None:

@@ -1,4 +1,4 @@
-"""Sounds heard, as events."""
+"""Sounds and gestures heard, as events."""
 
 from typing import override
 
@@ -20,24 +20,37 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an event entity per microphone that listens for sounds."""
+    """Add event entities per microphone that listens for sounds or for gestures."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
-        if microphone.labels:
-            async_add_entities(
-                [SoundEvent(entry, microphone)], config_subentry_id=subentry_id
-            )
+        for key, gestures in (("sound", False), ("gesture", True)):
+            slugs = [
+                label.slug
+                for label in microphone.labels
+                if label.is_gesture is gestures
+            ]
+            if slugs:
+                async_add_entities(
+                    [SoundEvent(entry, microphone, key, slugs)],
+                    config_subentry_id=subentry_id,
+                )
 
 
 class SoundEvent(MicrophoneEntity, EventEntity):
-    """Fires at the onset of each sound."""
+    """Fires at the onset of each of its sounds."""
 
-    _attr_translation_key = "sound"
     _unrecorded_attributes = frozenset({"scores"})
 
-    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
-        """Offer the enabled labels as event types."""
-        super().__init__(entry, microphone, "sound")
-        self._attr_event_types = [label.slug for label in microphone.labels]
+    def __init__(
+        self,
+        entry: EarshotConfigEntry,
+        microphone: MicrophoneDevice,
+        key: str,
+        slugs: list[str],
+    ) -> None:
+        """Offer labels as event types."""
+        super().__init__(entry, microphone, key)
+        self._attr_translation_key = key
+        self._attr_event_types = slugs
 
     @override
     @callback

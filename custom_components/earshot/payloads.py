@@ -20,6 +20,11 @@ def sound_state_topic(microphone: str, label: str) -> str:
     return f"{microphone}/sound/{label}"
 
 
+def gesture_topic(microphone: str) -> str:
+    """Return where gestures go."""
+    return f"{microphone}/gesture"
+
+
 def transcript_topic(microphone: str) -> str:
     """Return where texts go."""
     return f"{microphone}/transcript"
@@ -65,6 +70,11 @@ def sound_payload(sound: Sound) -> str:
             "engine": _engine(sound.engine),
         }
     )
+
+
+def gesture_payload(sound: Sound) -> str:
+    """Return a gesture."""
+    return json.dumps(_head(sound) | {"gesture": sound.label, "score": sound.score})
 
 
 def transcript_payload(transcript: Transcript) -> str:

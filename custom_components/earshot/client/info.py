@@ -18,6 +18,11 @@ class Label:
     device_class: str
     default: bool
 
+    @property
+    def is_gesture(self) -> bool:
+        """Return whether it is made on purpose and over at once: it is never on."""
+        return self.group == "gestures"
+
     @classmethod
     def read(cls, data: Json) -> Label:
         """Read it from decoded JSON."""
