@@ -22,22 +22,20 @@ async def async_setup_entry(
 ) -> None:
     """Add event entities per microphone that listens for sounds or for gestures."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
-        for key, gestures in (("sound", False), ("gesture", True)):
-            slugs = [
-                label.slug
-                for label in microphone.labels
-                if label.is_gesture is gestures
-            ]
-            if slugs:
-                async_add_entities(
-                    [SoundEvent(entry, microphone, key, slugs)],
-                    config_subentry_id=subentry_id,
-                )
+        gestures = [label.slug for label in microphone.labels if label.is_gesture]
+        sounds = [label.slug for label in microphone.labels if not label.is_gesture]
+        entities: list[SoundEvent] = []
+        if sounds:
+            entities.append(SoundEvent(entry, microphone, "sound", sounds))
+        if gestures:
+            entities.append(GestureEvent(entry, microphone, "gesture", gestures))
+        async_add_entities(entities, config_subentry_id=subentry_id)
 
 
 class SoundEvent(MicrophoneEntity, EventEntity):
     """Fires at the onset of each of its sounds."""
 
+    _attr_translation_key = "sound"
     _unrecorded_attributes = frozenset({"scores"})
 
     def __init__(
@@ -49,7 +47,6 @@ class SoundEvent(MicrophoneEntity, EventEntity):
     ) -> None:
         """Offer labels as event types."""
         super().__init__(entry, microphone, key)
-        self._attr_translation_key = key
         self._attr_event_types = slugs
 
     @override
@@ -73,3 +70,9 @@ class SoundEvent(MicrophoneEntity, EventEntity):
                 self.async_write_ha_state()
             return
         super()._async_heard(result)
+
+
+class GestureEvent(SoundEvent):
+    """Fires for each gesture."""
+
+    _attr_translation_key = "gesture"

@@ -72,7 +72,7 @@ _KINDS = (
         },
         # Dull claps are as low as bright knocks, but broader.
         weighed={"centroid": 1, "spread": 1},
-        most=1720,
+        most=1500,
     ),
     _Kind(
         names={2: "finger_snaps", 3: "finger_snaps", 4: "finger_snaps"},

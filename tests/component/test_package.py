@@ -194,6 +194,8 @@ def test_entities_have_names_and_icons() -> None:
     assert types == {
         label: text["name"] for label, text in entity["binary_sensor"].items()
     }
+    gestures = entity["event"]["gesture"]["state_attributes"]["event_type"]["state"]
+    assert not set(gestures) & TRANSLATED
     keys = {
         (path.stem, node.value.value)
         for path, tree in CODE.items()
@@ -205,6 +207,7 @@ def test_entities_have_names_and_icons() -> None:
     }
     assert keys == {
         ("event", "sound"),
+        ("event", "gesture"),
         ("sensor", "level"),
         ("stt", "speech"),
         ("switch", "listening"),
@@ -218,7 +221,10 @@ def test_entities_have_names_and_icons() -> None:
 
 def test_every_label_of_the_catalogue_has_a_name() -> None:
     catalogue = yaml.safe_load((ROOT / "model_server" / "sounds.yaml").read_text())
-    assert set(catalogue) == TRANSLATED
+    gestures = {slug for slug in catalogue if catalogue[slug]["group"] == "gestures"}
+    states = ENGLISH["entity"]["event"]["gesture"]["state_attributes"]
+    assert set(states["event_type"]["state"]) == gestures
+    assert set(catalogue) - gestures == TRANSLATED
 
 
 def test_every_icon_exists() -> None:
