@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 import yaml
 
 DeviceClass: TypeAlias = Literal["smoke", "carbon_monoxide", "sound"]
-Group: TypeAlias = Literal["security", "people", "animals", "household", "outdoors"]
-Source: TypeAlias = Literal["classifier", "rhythm"]
+Group: TypeAlias = Literal[
+    "security", "people", "animals", "household", "outdoors", "gestures"
+]
+Source: TypeAlias = Literal["classifier", "rhythm", "gesture"]
 
 MIN_HOLD_S, MAX_HOLD_S = 0.5, 120.0
 MAX_COOLDOWN_S = MAX_SUSTAIN_S = 86400.0
@@ -33,9 +35,10 @@ class SoundLabel:
     An event begins when `k` of the last `n` windows score at least `on_score`, and
     ends once none has scored `off_score` for `hold_s` seconds; no other begins within
     `cooldown_s` of the last that did. Going on for `sustain_s`, with pauses of at most
-    `sustain_gap_s`, it is told once more; None is never. `source` says whether
-    a classifier scores it or the alarm rhythm decides by itself. `audioset` are the
-    classes of AudioSet's ontology, by display name, that mean this sound.
+    `sustain_gap_s`, it is told once more; None is never. `source` says whether a
+    classifier scores it, or the alarm rhythm or the gesture recogniser decides by
+    itself. `audioset` are the classes of AudioSet's ontology, by display name, that
+    mean this sound.
     """
 
     slug: str

@@ -54,12 +54,13 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a binary sensor per microphone and enabled label."""
+    """Add a binary sensor per microphone and enabled label that lasts."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
         async_add_entities(
             [
                 SoundBinarySensor(entry, microphone, label)
                 for label in microphone.labels
+                if not label.is_gesture
             ],
             config_subentry_id=subentry_id,
         )

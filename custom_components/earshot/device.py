@@ -136,7 +136,8 @@ class MicrophoneDevice(Listener):
         if self._task is not None:
             return
         for label in self.labels:
-            self._keep_state(label.slug, on=False)
+            if not label.is_gesture:
+                self._keep_state(label.slug, on=False)
         self._task = self._entry.async_create_background_task(
             self._hass, self._run(), f"earshot microphone {self.slug}"
         )
@@ -216,13 +217,19 @@ class MicrophoneDevice(Listener):
 
     def _sound(self, sound: Sound) -> None:
         """Note and publish that a sound began, lasts or ended."""
+        self._publisher.send(
+            payloads.sound_topic(self.slug), payloads.sound_payload(sound)
+        )
+        if any(label.slug == sound.label for label in self.labels if label.is_gesture):
+            if sound.state == "start":
+                self._publisher.send(
+                    payloads.gesture_topic(self.slug), payloads.gesture_payload(sound)
+                )
+            return
         if sound.state == "start":
             self.sounding.add(sound.label)
         elif sound.state == "end":
             self.sounding.discard(sound.label)
-        self._publisher.send(
-            payloads.sound_topic(self.slug), payloads.sound_payload(sound)
-        )
         self._keep_state(sound.label, on=sound.label in self.sounding)
 
     def _keep_state(self, label: str, *, on: bool) -> None:

@@ -1,4 +1,4 @@
-"""Sounds heard and clips kept, as events."""
+"""Sounds and gestures heard and clips kept, as events."""
 
 from typing import Any, override
 
@@ -21,20 +21,27 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add events of the sounds, and of the clips, of each microphone that has them."""
+    """Add the events that each microphone has: sounds, gestures, clips."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
+        gestures = [label.slug for label in microphone.labels if label.is_gesture]
+        sounds = [label.slug for label in microphone.labels if not label.is_gesture]
+        lasting = [label.slug for label in microphone.sustained]
         entities: list[EventEntity] = []
-        if microphone.labels:
-            entities.append(SoundEvent(entry, microphone))
-        if microphone.sustained:
-            entities.append(SustainedSoundEvent(entry, microphone))
+        if sounds:
+            entities.append(SoundEvent(entry, microphone, "sound", sounds))
+        if gestures:
+            entities.append(GestureEvent(entry, microphone, "gesture", gestures))
+        if lasting:
+            entities.append(
+                SustainedSoundEvent(entry, microphone, "sustained_sound", lasting)
+            )
         if microphone.clips:
             entities.append(ClipEvent(entry, microphone))
         async_add_entities(entities, config_subentry_id=subentry_id)
 
 
 class SoundEvent(MicrophoneEntity, EventEntity):
-    """Fires at the onset of each sound."""
+    """Fires at the onset of each of its sounds."""
 
     _attr_translation_key = "sound"
     # What explains a single event is of no use in its history.
@@ -45,11 +52,12 @@ class SoundEvent(MicrophoneEntity, EventEntity):
         self,
         entry: EarshotConfigEntry,
         microphone: MicrophoneDevice,
-        key: str = "sound",
+        key: str,
+        slugs: list[str],
     ) -> None:
-        """Offer the enabled labels as event types."""
+        """Offer labels as event types."""
         super().__init__(entry, microphone, key)
-        self._attr_event_types = [label.slug for label in microphone.labels]
+        self._attr_event_types = slugs
 
     @override
     @callback
@@ -68,11 +76,6 @@ class SustainedSoundEvent(SoundEvent):
 
     _attr_translation_key = "sustained_sound"
     _state = "sustained"
-
-    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
-        """Offer the labels that have such a rule as event types."""
-        super().__init__(entry, microphone, "sustained_sound")
-        self._attr_event_types = [label.slug for label in microphone.sustained]
 
 
 def attributes(sound: Sound) -> dict[str, Any]:
@@ -123,3 +126,9 @@ class ClipEvent(MicrophoneEntity, EventEntity):
                 self.async_write_ha_state()
             return
         super()._async_heard(result)
+
+
+class GestureEvent(SoundEvent):
+    """Fires for each gesture."""
+
+    _attr_translation_key = "gesture"

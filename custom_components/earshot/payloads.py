@@ -25,6 +25,11 @@ def clip_topic(microphone: str) -> str:
     return f"{microphone}/clip"
 
 
+def gesture_topic(microphone: str) -> str:
+    """Return where gestures go."""
+    return f"{microphone}/gesture"
+
+
 def transcript_topic(microphone: str) -> str:
     """Return where texts go."""
     return f"{microphone}/transcript"
@@ -88,6 +93,11 @@ def clip_payload(clip: Clip) -> str:
             "seconds": clip.seconds,
         }
     )
+
+
+def gesture_payload(sound: Sound) -> str:
+    """Return a gesture."""
+    return json.dumps(_head(sound) | {"gesture": sound.label, "score": sound.score})
 
 
 def transcript_payload(transcript: Transcript) -> str:

@@ -148,9 +148,6 @@ class SoundLane:
     def close(self) -> None:
         """The stream is over, in order or not."""
         self._teller.close()
-
-    def close(self) -> None:
-        """The stream is over, in order or not."""
         if self._journal is not None:
             # Behind whatever its monitor still works on.
             self._service.release("sounds", self._journal.close)

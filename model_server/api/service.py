@@ -106,9 +106,9 @@ class Service:
         self.catalogue: dict[str, SoundLabel] = {
             slug: label
             for slug, label in load_catalogue().items()
-            if label.source == "rhythm" or slug in scored
+            if label.source != "classifier" or slug in scored
         }
-        """The labels that this server can report; alarms need no classifier."""
+        """The labels that this server can report; alarms and gestures need no classifier."""
         self.sessions: set[Session] = set()
         self.answers: set[Answer] = set()
         self.stopping = False

@@ -97,8 +97,6 @@ class Session:
         except WebSocketDisconnect:
             _LOGGER.info("%s left without `end`", self.microphone or "A client")
         finally:
-            if self._sounds is not None:
-                self._sounds.close()
             sessions.discard(self)
             self._service.metrics.streams.set(len(sessions))
             self._over.set()

@@ -10,9 +10,9 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from model_server.audio import SAMPLE_RATE
-from model_server.catalogue import SoundLabel
+from model_server.catalogue import SoundLabel, Source
 from model_server.engines.base import EngineInfo, Pcm, SoundClassifier
-from model_server.monitor import rhythm
+from model_server.monitor import gestures, rhythm
 from model_server.monitor.decider import Decider, Decision, Row, quantise, score_of
 from model_server.monitor.detector import Rule, Transition
 from model_server.monitor.rules import Tuning
@@ -79,8 +79,8 @@ class Record(Protocol):
 class SoundMonitor:
     """Watches one stream for the given labels; deterministic, on the sample clock.
 
-    Labels that neither the classifier scores nor the alarm rhythm knows are
-    never reported. Without a classifier only alarms are.
+    Labels that neither the classifier scores nor the alarm rhythm or the gesture
+    recogniser knows are never reported. Without a classifier only those two are.
     """
 
     def __init__(
@@ -93,18 +93,22 @@ class SoundMonitor:
         """Begin at sample 0."""
         self._classifier = classifier
         self._record = record
+        self._heard = 0
         self._tuning = tuning or Tuning()
         rules, self._alarms_wanted = _watched(labels, self._tuning)
         self._rhythm = rhythm.RhythmRecognizer() if self._alarms_wanted else None
         self._rhythm_from = 0
         self._sounding: dict[str, rhythm.RhythmChange] = {}
         """Alarms under way, whether anybody wants to hear of them or not."""
+        self._gestures: gestures.GestureRecognizer | None = None
+        self._gestures_wanted: frozenset[str] = frozenset()
+        self._gestures_from = 0
+        self._want_gestures(labels)
         scored = () if classifier is None else classifier.labels
         self._decider = Decider(scored, rules)
         self._rows: deque[Row] = deque(maxlen=_WINDOWS)
         self._window = np.zeros(classifier.window if classifier else 0, np.float32)
         self._pending = np.zeros(0, dtype=np.int16)
-        self._heard = 0
         # A window half of nothing would make its edge a sound: the first one is full.
         self._next_window = classifier.window if classifier else 0
         self._events = 0
@@ -144,12 +148,24 @@ class SoundMonitor:
         if wanted and self._rhythm is None:
             self._rhythm = rhythm.RhythmRecognizer()
             self._rhythm_from = self._heard
+        self._want_gestures(labels)
         return changes
+
+    def _want_gestures(self, labels: Sequence[SoundLabel]) -> None:
+        """Tell of these gestures from here on; what began before is not one of them."""
+        self._gestures_wanted = _of(labels, "gesture")
+        if not self._gestures_wanted:
+            self._gestures = None
+        elif self._gestures is None:
+            self._gestures = gestures.GestureRecognizer()
+            self._gestures_from = self._heard
 
     def _block(self, pcm: Pcm, changes: list[SoundChange]) -> None:
         self._heard += pcm.size
         if self._rhythm is not None:
             changes += self._heard_alarms(self._rhythm.push(pcm))
+        if self._gestures is not None:
+            changes += self._heard_gestures(self._gestures.push(pcm))
         if self._classifier is None:
             return
         self._window = np.concatenate(
@@ -231,6 +247,43 @@ class SoundMonitor:
             self._record.recognised(alarm)
         return alarm
 
+    def _heard_gestures(self, heard: list[gestures.Gesture]) -> list[SoundChange]:
+        """What somebody wants to hear of; over when it is known: it ends as it begins."""
+        changes = []
+        for each in heard:
+            if each.label not in self._gestures_wanted or each.vetoed(self._scores()):
+                continue
+            since = self._gestures_from
+            start = SoundChange(
+                label=each.label,
+                state="start",
+                event=self._number(each.label, "start"),
+                at=self._heard,
+                onset=each.onset + since,
+                release=None,
+                score=each.score,
+                threshold=gestures.THRESHOLD,
+                scores={each.label: each.score},
+                windows=(),
+                gates=("gesture",),
+                engine=gestures.ENGINE,
+                profile=self._tuning.profile,
+            )
+            self._number(each.label, "end")
+            end = replace(start, state="end", release=each.release + since)
+            changes += [start, end]
+        if self._record is not None:
+            for change in changes:
+                self._record.recognised(change)
+        return changes
+
+    def _scores(self) -> dict[str, float]:
+        """What the classifier heard last, by label; nothing where it hears nothing."""
+        if self._classifier is None or not self._rows:
+            return {}
+        steps = self._rows[-1].tolist()
+        return dict(zip(self._classifier.labels, map(score_of, steps), strict=True))
+
     def _number(self, slug: str, state: SoundState) -> int:
         """The event's number: a new one for each that begins."""
         if state == "start":
@@ -253,7 +306,11 @@ def _watched(
         for label in labels
         if label.source == "classifier"
     }
-    return rules, frozenset(one.slug for one in labels if one.source == "rhythm")
+    return rules, _of(labels, "rhythm")
+
+
+def _of(labels: Sequence[SoundLabel], source: Source) -> frozenset[str]:
+    return frozenset(label.slug for label in labels if label.source == source)
 
 
 def _gates(rule: Rule) -> tuple[Gate, ...]:

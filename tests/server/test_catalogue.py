@@ -16,9 +16,11 @@ def test_every_label_is_scored_by_the_network_or_is_an_alarm() -> None:
     catalogue = load_catalogue()
     scored = {slug for slug, label in catalogue.items() if label.source == "classifier"}
     alarms = {slug for slug, label in catalogue.items() if label.source == "rhythm"}
+    gestures = {slug for slug, label in catalogue.items() if label.group == "gestures"}
 
     assert scored == set(EmbeddedClassifier().labels)
     assert alarms == {"smoke", "co"}
+    assert gestures == set(catalogue) - scored - alarms
 
 
 def test_alarms_come_first_and_have_home_assistants_device_classes() -> None:

@@ -21,6 +21,11 @@ class Label:
     default: bool
     sustain_s: float | None = None
 
+    @property
+    def is_gesture(self) -> bool:
+        """Return whether it is made on purpose and over at once: it is never on."""
+        return self.group == "gestures"
+
     @classmethod
     def read(cls, data: Json) -> Label:
         """Read it from decoded JSON."""
