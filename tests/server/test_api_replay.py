@@ -16,6 +16,7 @@ from model_server import __main__ as command_line
 from model_server.api import replay
 from model_server.api.lanes import SoundLane
 from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.engines.base import SoundClassifier
 from model_server.evaluation import synthesis
 from model_server.monitor.score_log import FILE
 from tests.server.client import House, Serve, Stream, of_kind
@@ -353,3 +354,48 @@ async def test_a_client_that_vanishes_leaves_what_it_played(house: House) -> Non
 
     (event,) = (await asked(house))["events"]
     assert (event["label"], event["end"]) == ("bark", None)
+
+
+async def test_so_it_is_with_the_shipped_network(
+    serve: Serve, classifier: SoundClassifier
+) -> None:
+    knocks = (np.random.default_rng(0).random(6 * SAMPLE_RATE) < 0.0005) * 0.8
+    audio = np.concatenate(
+        [
+            synthesis.household(4.0, seed=5),
+            synthesis.microwave(6.0),
+            synthesis.music(6.0, seed=2),
+            knocks,
+            synthesis.noise(4.0, "brown", rms=0.2),
+            synthesis.silence(5.0),
+        ]
+    ).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, classifier.window)
+    scores = classifier.classify(
+        np.ascontiguousarray(windows[:: classifier.hop])
+    ).scores
+    # Whatever these weights score, a third of it becomes events.
+    highs, lows = np.quantile(scores, [0.7, 0.5], axis=0)
+    rules = {
+        label: {"on": float(high), "off": float(low), "k": 1, "n": 2, "hold_s": 0.5}
+        for label, high, low in zip(classifier.labels, highs, lows, strict=True)
+    }
+    labels = list(classifier.labels)
+    async with serve() as house:
+        async with house.stream(
+            "sounds",
+            time=T0.isoformat(),
+            labels=labels,
+            rules=rules,
+        ) as stream:
+            await awkward(stream, synthesis.pcm(audio), np.random.default_rng(3))
+            messages = await stream.end()
+        answer = await asked(house, since="1h")
+
+    live = told(messages)
+    ended = [event for event in live if event["end"]]
+    assert len(ended) >= 3
+    assert len({event["label"] for event in ended}) >= 2
+    again = [event for event in replayed(answer) if event["end"]]
+    assert again == ended
+    assert len(answer["events"]) == len(live)

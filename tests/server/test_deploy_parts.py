@@ -698,3 +698,11 @@ def test_scores_of_a_proxy_are_those_of_the_engine(
         proxy.classify(windows).scores, classifier.classify(windows).scores
     )
     assert proxy.hop == classifier.hop
+
+
+async def test_a_replica_keeps_no_scores_that_would_vanish_with_it(
+    cluster: Cluster,
+) -> None:
+    async with cluster.ingress("one") as house, house.http() as http:
+        assert house.service.score_log is None
+        assert (await http.get("/v1/replay")).status_code == 404
