@@ -62,7 +62,7 @@ def clipped(audio: Audio, over_db: float) -> Audio:
     """As loud as before, but with its peaks cut `over_db` under the highest."""
     peak = float(np.max(np.abs(audio), initial=0.0))
     limit = peak * 10 ** (-over_db / 20)
-    return np.clip(audio, -limit, limit).astype(np.float32)
+    return np.asarray(np.clip(audio, -limit, limit), np.float32)
 
 
 def banded(audio: Audio, lowest: float, highest: float) -> Audio:
@@ -70,7 +70,7 @@ def banded(audio: Audio, lowest: float, highest: float) -> Audio:
     lines = np.fft.rfft(audio)
     hertz = np.maximum(np.fft.rfftfreq(audio.size, 1 / SAMPLE_RATE), 1.0)
     gain = 1 / np.sqrt((1 + (lowest / hertz) ** 8) * (1 + (hertz / highest) ** 8))
-    return np.fft.irfft(lines * gain, audio.size).astype(np.float32)
+    return np.asarray(np.fft.irfft(lines * gain, audio.size), np.float32)
 
 
 def coarse(audio: Audio, bits: int) -> Audio:
@@ -109,4 +109,4 @@ def clatter(seconds: float, rng: np.random.Generator) -> Audio:
         strike = rng.uniform(0, 1) * rng.standard_normal(length) + ring
         wave[begin : begin + length] += rng.uniform(0.1, 1) * decay * strike
     peak = float(np.max(np.abs(wave)))
-    return (0.5 * wave / peak).astype(np.float32) if peak else wave.astype(np.float32)
+    return np.asarray(0.5 * wave / peak if peak else wave, np.float32)
