@@ -15,8 +15,8 @@ from model_server.evaluation.synthesis import Audio
 # Shares of the time. What rings is rare in a home, but here it is meant to be heard.
 KINDS = {"talk": 0.35, "music": 0.2, "noise": 0.15, "beeps": 0.05, "clips": 0.25}
 TALK = "speaking"
-_SONGS = 40
-_GROUNDS = 12
+SONGS = 40
+GROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Maker:
         return np.concatenate(parts)
 
     def _song(self) -> Audio:
-        number = int(self._rng.integers(_SONGS))
+        number = int(self._rng.integers(SONGS))
         if number not in self._songs:
             # Far from the seeds that training draws its songs from.
             self._songs[number] = synthesis.music(60.0, seed=9_000_000 + number)
@@ -118,7 +118,7 @@ class _Maker:
         return makers[kind](), frozenset(truths)
 
     def _ground(self, seconds: float) -> Audio:
-        number = int(self._rng.integers(_GROUNDS))
+        number = int(self._rng.integers(GROUNDS))
         if number not in self._grounds:
             seed = 9_000_000 + number
             self._grounds[number] = synthesis.household(60.0, seed=seed)

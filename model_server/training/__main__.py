@@ -78,6 +78,7 @@ def export(
         epochs=state["epoch"],
         examples=state["settings"]["examples"],
         teacher=state["taught"],
+        continued=state["continued"],
     )
     digest = exporting.export(net, to)
     exporting.write_card(to, recordings, figures, digest)

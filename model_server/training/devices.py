@@ -36,7 +36,7 @@ def telephone(audio: Audio) -> Audio:
     law = np.sign(loud) * np.log1p(255 * np.abs(loud)) / np.log(256)
     law = np.round(law * 127) / 127
     plain = np.sign(law) * (256 ** np.abs(law) - 1) / 255
-    return (plain * peak).astype(np.float32)
+    return np.asarray(plain * peak, np.float32)
 
 
 def codec(audio: Audio, highest: float, keep_db: float) -> Audio:
@@ -79,7 +79,7 @@ def coarse(audio: Audio, bits: int) -> Audio:
     step = peak / 2 ** (bits - 1)
     if step == 0:
         return audio.copy()
-    return (np.round(audio / step) * step).astype(np.float32)
+    return np.asarray(np.round(audio / step) * step, np.float32)
 
 
 def unmuted(audio: Audio, rng: np.random.Generator) -> Audio:
