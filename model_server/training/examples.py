@@ -64,9 +64,11 @@ class Mixer:
         audio = self._sound(self._draw(), target, 1.0)
         if rng.random() < 0.5:
             snr = rng.uniform(-3, 25)
-            strength = float(np.clip(1 - (snr - 5) / 15, 0, 1))
+            # With nothing before it, what was to be the background is all there is.
+            alone = not np.any(audio)
+            strength = 1.0 if alone else float(np.clip(1 - (snr - 5) / 15, 0, 1))
             second = self._sound(self._background(), target, strength)
-            audio = synthesis.mix(audio, second, snr) if np.any(audio) else second
+            audio = second if alone else synthesis.mix(audio, second, snr)
         if rng.random() < 0.85:
             colour: synthesis.Colour = ("white", "pink", "brown")[int(rng.integers(3))]
             floor = synthesis.noise(

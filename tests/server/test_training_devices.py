@@ -108,7 +108,7 @@ def test_examples_go_through_devices_and_over_talk(
         Clip(Recording(Path(name), "x", name, "", ""), synthesis.music(3.0))
         for name in ("siren", "speech")
     ]
-    mixer = Mixer(clips, 1, songs=1)
+    mixer = Mixer(clips, 2, songs=1)
 
     drawn = [mixer.draw().target for _ in range(60)]
 
