@@ -91,6 +91,9 @@ def sounds(
     limit: Annotated[
         float, typer.Option(min=0.0, help="False alarms per 24 h that --tune allows.")
     ] = 1.0,
+    margin: Annotated[
+        float, typer.Option(help="Log odds that --tune adds to what the limit takes.")
+    ] = 0.0,
     to: Annotated[
         Path | None,
         typer.Option("--json", help="Also write figures to this file; - prints them."),
@@ -126,7 +129,7 @@ def sounds(
             measured.labels, measured.columns, strict=True
         )
     ]
-    best = _tuned(measured, limit) if tuned else None
+    best = _tuned(measured, limit, margin) if tuned else None
     report = _report(classifier, measured, rows, best)
     report |= {"snr_db": snr, "seed": seed}
     if to is not None and str(to) == "-":
@@ -179,7 +182,9 @@ def measure(
     return Measured(labels, columns, heard, home)
 
 
-def _tuned(measured: Measured, limit: float) -> dict[str, Figures | None]:
+def _tuned(
+    measured: Measured, limit: float, margin: float
+) -> dict[str, Figures | None]:
     """Per label the rule of a few that finds the most within the limit."""
     found: dict[str, Figures | None] = {}
     for label, (slug, place, own) in zip(
@@ -187,13 +192,11 @@ def _tuned(measured: Measured, limit: float) -> dict[str, Figures | None]:
     ):
         rules = [own, *(Rule(own.on, own.off, k, n, own.hold) for k, n in _COUNTS)]
         tried = [
-            tune(label, place, measured.heard, measured.home, rule, limit)
+            tune(label, place, measured.heard, measured.home, rule, limit, margin)
             for rule in rules
         ]
         kept = [one for one in tried if one is not None]
-        found[slug] = max(
-            kept, key=lambda one: (one.found, -one.wrong, one.rule.on), default=None
-        )
+        found[slug] = max(kept, key=lambda one: (one.found, -one.wrong), default=None)
     return found
 
 

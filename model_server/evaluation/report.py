@@ -22,6 +22,8 @@ DAY_H = 24.0
 SERIOUS = ("security", "people")
 """The groups whose macro recall is reported."""
 NONE = "nothing"
+LEAST = 0.35
+"""No threshold is tuned below this: hours without a false alarm do not prove it safe."""
 
 Progress = Callable[[float], None]
 
@@ -231,20 +233,27 @@ def tune(
     home: Home,
     rule: Rule,
     limit: float = 1.0,
+    margin: float = 0.0,
 ) -> Figures | None:
     """The lowest `on` with at most `limit` false alarms per 24 h, and what it finds.
 
-    None if no threshold keeps the limit. `off` stays the half of `on`.
+    `margin` is added to its log odds, because other homes have other sounds. It is
+    never below LEAST. None if no threshold keeps the limit. `off` stays the half of `on`.
     """
-    best: Rule | None = None
-    for step in range(254, 12, -3):
-        on = step / 255
-        tried = replace(rule, on=on, off=on / 2)
+    lowest: float | None = None
+    for step in range(252, round(LEAST * 255) - 1, -2):
+        tried = replace(rule, on=step / 255, off=step / 510)
         hours, counts = false_alarms(home, label.slug, place, tried)
         if hours and sum(counts.values()) / hours * DAY_H > limit:
             break
-        best = tried
-    return None if best is None else figures(label, place, heard, home, best)
+        lowest = tried.on
+    if lowest is None:
+        return None
+    odds = lowest / (1 - lowest) * np.exp(margin)
+    # Two decimals, as a person writes it, and never less than was found.
+    on = min(0.99, max(LEAST, float(np.ceil(100 * odds / (1 + odds) - 1e-6) / 100)))
+    kept = replace(rule, on=on, off=on / 2)
+    return figures(label, place, heard, home, kept)
 
 
 def confusion(

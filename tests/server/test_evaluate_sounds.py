@@ -343,6 +343,13 @@ def test_a_tuned_threshold_is_the_lowest_within_the_limit() -> None:
     assert best.per_day == 0
     lower = Rule(best.rule.on - 6 / 255, best.rule.off, 2, 3, rule.hold)
     assert report.false_alarms(home, "bark", 1, lower)[1]
+    safer = report.tune(bark, 1, heard, home, rule, margin=0.5)
+    assert safer is not None
+    assert safer.rule.on > best.rule.on
+    safest = report.listen([Segment("x", frozenset(), synthesis.noise(20.0))], Ear())
+    unproven = report.tune(bark, 1, heard, safest, rule)
+    assert unproven is not None
+    assert unproven.rule.on == report.LEAST
     loud = report.listen([Segment("x", frozenset(), whistle(1000, 20))], Ear())
     assert report.tune(bark, 1, heard, loud, rule) is None
 
