@@ -66,7 +66,7 @@ class _Maker:
                 audio, truths = self._said(), frozenset({TALK})
             case "clips":
                 sample = self._next("clips", self._clips)
-                audio, truths = _faded(sample.audio), frozenset({sample.item.label})
+                audio, truths = sample.audio, frozenset({sample.item.label})
             case "music":
                 audio = self._song()
             case "beeps":
@@ -150,13 +150,3 @@ class _Maker:
 def _seconds(kind: str) -> float:
     """How long a segment of a kind is, about."""
     return {"clips": 7.0, "beeps": 20.0}.get(kind, 30.0)
-
-
-def _faded(audio: Audio) -> Audio:
-    """Without the clicks of where a recording was cut: no home makes those."""
-    length = min(SAMPLE_RATE // 50, audio.size // 2)
-    faded = audio.copy()
-    ramp = np.linspace(0, 1, length, dtype=np.float32)
-    faded[:length] *= ramp
-    faded[faded.size - length :] *= ramp[::-1]
-    return faded

@@ -104,8 +104,7 @@ def write_card(
     began = "earlier weights of its own" if figures.continued else "random weights"
     if figures.continued:
         taught += (
-            " Version 1, which it went on from, had learnt for 22 epochs with the labels"
-            " and YAMNet's embeddings (Apache-2.0) of the same recordings."
+            " What the weights that it went on from had learnt, their own card tells."
         )
     lines = [
         "# Model card: the embedded sound network",
