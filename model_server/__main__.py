@@ -1,4 +1,4 @@
-"""The command line: serve, transcribe, classify, describe, replay, fetch, token."""
+"""The command line: serve, transcribe, classify, describe, evaluate, replay, fetch, token."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ from model_server.audio.decode import DecodeError, open_audio, read_audio
 from model_server.build import Builder, build_engines
 from model_server.catalogue import load_catalogue
 from model_server.engines.base import EngineError
+from model_server.evaluation.command import app as evaluate_app
 from model_server.fetch import fetch, folder_of, known_models, verify
 from model_server.fetched import Source
 from model_server.listen import listener
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 token_app = typer.Typer(no_args_is_help=True, help="The token that clients must send.")
 app.add_typer(token_app, name="token")
+app.add_typer(evaluate_app, name="evaluate")
 
 MAX_FILE_S = 24 * 3600
 

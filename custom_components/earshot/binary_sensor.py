@@ -35,6 +35,7 @@ TRANSLATED = frozenset(
         "laugh",
         "meow",
         "rain",
+        "running_water",
         "siren",
         "smoke",
         "sneeze",

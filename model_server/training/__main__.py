@@ -37,20 +37,26 @@ def sounds(
     teacher: Annotated[
         Path | None, typer.Option(help="yamnet.tflite, to learn from it too")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="sounds.onnx to go on from, of the same width")
+    ] = None,
     examples: int = training.Settings.examples,
     epochs: int = training.Settings.epochs,
     width: int = training.Settings.width,
+    rate: float = training.Settings.rate,
     seed: int = training.Settings.seed,
     threads: Annotated[int, typer.Option(help="CPU threads and example makers")] = 1,
 ) -> None:
     """Train the sound network; started again with the same settings, it goes on."""
     torch.set_num_threads(threads)
     settings = training.Settings(
-        examples=examples, epochs=epochs, width=width, seed=seed
+        examples=examples, epochs=epochs, width=width, rate=rate, seed=seed
     )
     try:
-        training.train(data, out, settings, teacher=teacher, processes=threads)
-    except (DataError, TeacherError, ValueError) as err:
+        training.train(
+            data, out, settings, teacher=teacher, start=start, processes=threads
+        )
+    except (DataError, TeacherError, ValueError, OSError) as err:
         raise typer.BadParameter(str(err)) from err
 
 
@@ -72,6 +78,7 @@ def export(
         epochs=state["epoch"],
         examples=state["settings"]["examples"],
         teacher=state["taught"],
+        continued=state["continued"],
     )
     digest = exporting.export(net, to)
     exporting.write_card(to, recordings, figures, digest)

@@ -32,6 +32,7 @@ class Figures:
     epochs: int
     examples: int
     teacher: bool
+    continued: bool = False
 
 
 class _Scored(nn.Module):
@@ -100,13 +101,18 @@ def write_card(
         if figures.teacher
         else "It had no teacher but the labels."
     )
+    began = "earlier weights of its own" if figures.continued else "random weights"
+    if figures.continued:
+        taught += (
+            " What the weights that it went on from had learnt, their own card tells."
+        )
     lines = [
         "# Model card: the embedded sound network",
         "",
         f"`{WEIGHTS}`, SHA-256 `{digest}`. Apache-2.0, as the rest of this repository.",
         "",
         f"A residual network over log-mel power (64 bands, 20 ms, {WINDOW / SAMPLE_RATE:.0f} s)"
-        f" with one score for each of {len(CLASSES)} classes. Made from random weights by"
+        f" with one score for each of {len(CLASSES)} classes. Made from {began} by"
         " `python -m model_server.training sounds` and `… export`:"
         f" {figures.epochs} epochs of {figures.examples} examples mixed from"
         f" {len(learn)} recordings and generated music, alarms and noise. {taught}",
@@ -116,8 +122,9 @@ def write_card(
         f"On ESC-50's fold 4 ({HELD_OUT}: other sources than what it learnt from;"
         " the part of it whose licence is CC0 or CC-BY),"
         f" {figures.accuracy:.1%} of the clips get their own label of the 50."
-        " What it finds and how often it is wrong as an event detector, in noise and on"
-        " hours of speech, `python -m benchmarks.sounds` prints, and `docs/benchmarks.md` quotes.",
+        " What it finds and how often it is wrong as an event detector, in noise and over"
+        " hours of a home, `python -m model_server evaluate sounds` prints, and"
+        " `docs/benchmarks.md` quotes.",
         "",
         "## Limits",
         "",

@@ -30,11 +30,14 @@ from model_server.evaluation.recordings import (
 from model_server.evaluation.sounds import windows
 from model_server.training.examples import WINDOW, Mixer
 from model_server.training.network import SoundNet
+from model_server.training.start import begin_with
 from model_server.training.teacher import EMBEDDING, Yamnet
 
 _LOGGER = logging.getLogger(__name__)
 
 _EMA = 0.998
+_MEASURED = 512
+"""So many examples tell the statistics of a network that is started from a file."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,13 @@ def train(
     settings: Settings,
     *,
     teacher: Path | None = None,
+    start: Path | None = None,
     processes: int = 1,
 ) -> SoundNet:
-    """Train, or go on where the checkpoint in `out` stopped; returns the averaged network."""
+    """Train, or go on where the checkpoint in `out` stopped; returns the averaged network.
+
+    `start` are weights that were exported before, to begin with instead of random ones.
+    """
     out.mkdir(parents=True, exist_ok=True)
     learn, unseen = split(read_manifest(data))
     examples = prepare(learn, out, settings, teacher, processes)
@@ -75,6 +82,8 @@ def train(
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.restore(checkpoint)
+    elif start is not None:
+        run.begin_with(start)
     while run.epoch < settings.epochs:
         began = time.monotonic()
         loss = run.one_epoch()
@@ -99,6 +108,7 @@ class Run:
         torch.manual_seed(settings.seed)
         self.settings = settings
         self.epoch = 0
+        self.continued = False
         self._examples = examples
         self._net = SoundNet(len(CLASSES), settings.width)
         # torch's annotations lack memory_format.
@@ -118,6 +128,13 @@ class Run:
             known = torch.from_numpy(examples.teacher).float()
             self._teacher_mean = known.mean(dim=0)
             self._teacher_scale = 1 / (known.std(dim=0) + 0.02)
+
+    def begin_with(self, weights: Path) -> None:
+        """Start from exported weights. Raises OSError or ValueError."""
+        some = torch.from_numpy(self._examples.mel[:_MEASURED]).float()
+        begin_with(self._net, weights, some)
+        self.averaged.load_state_dict(self._net.state_dict())
+        self.continued = True
 
     def one_epoch(self) -> float:
         """Go once through the examples; returns the mean loss."""
@@ -145,6 +162,7 @@ class Run:
                 "settings": asdict(self.settings),
                 "epoch": self.epoch,
                 "taught": self._examples.teacher is not None,
+                "continued": self.continued,
                 "net": self._net.state_dict(),
                 "pupil": self._pupil.state_dict(),
                 "averaged": self.averaged.state_dict(),
@@ -163,6 +181,7 @@ class Run:
                 f"{path} was made with other settings: {state['settings']}"
             )
         self.epoch = state["epoch"]
+        self.continued = state["continued"]
         self._net.load_state_dict(state["net"])
         self._pupil.load_state_dict(state["pupil"])
         self.averaged.load_state_dict(state["averaged"])

@@ -98,6 +98,34 @@ def test_from_recordings_to_weights_that_the_engine_runs(
     assert "nobody" not in card
 
 
+def test_a_second_version_goes_on_from_the_first_and_its_card_says_so(
+    data: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert _sounds(data, tmp_path / "a")[0] == 0
+    for folder in (first, second):
+        folder.mkdir()
+    _run("export", "--data", data, "--out", tmp_path / "a", "--to", first)
+
+    # No step is large enough to change what it began with.
+    code, told = _sounds(
+        data, tmp_path / "b", "--start", first / "sounds.onnx", "--rate", 1e-12
+    )
+
+    assert code == 0, told
+    _run("export", "--data", data, "--out", tmp_path / "b", "--to", second)
+    card = (second / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Made from earlier weights of its own" in card
+    window = synthesis.music(2.0)[None]
+    before, after = (
+        EmbeddedClassifier(folder / "sounds.onnx").classify_all(window)
+        for folder in (first, second)
+    )
+    assert after == pytest.approx(before, abs=0.1)
+    code, told = _sounds(data, tmp_path / "c", "--start", tmp_path / "none.onnx")
+    assert (code, "none.onnx" in told) == (2, True)
+
+
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     settings = training.Settings(examples=32, epochs=8, batch=8, width=8)
     learn, _ = split(read_manifest(data))

@@ -37,6 +37,7 @@ SLUGS = {
     "toilet_flush": "toilet_flush",
     "vacuum_cleaner": "vacuum_cleaner",
     "washing_machine": "washing_machine",
+    "pouring_water": "running_water",
     "car_horn": "car_horn",
     "thunderstorm": "thunder",
     "fireworks": "fireworks",
