@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_server.audio.health import Problem
 from model_server.engines.base import Rejection
 
 PROTOCOL = 1
@@ -151,6 +152,15 @@ class Level(Message):
     peak_dbfs: float
 
 
+class Health(Message):
+    """Server: what is wrong with the microphone now. A stream begins with nothing wrong."""
+
+    type: Literal["health"] = "health"
+    time: datetime
+    microphone: str
+    problems: list[Problem]
+
+
 class Stopped(Message):
     """Server: the last frame of an orderly end."""
 
@@ -182,7 +192,7 @@ class Error(Message):
 
 ClientMessage = Annotated[Start | End, Field(discriminator="type")]
 ServerMessage = Annotated[
-    Ready | Speech | Transcript | Sound | Level | Stopped | Error,
+    Ready | Speech | Transcript | Sound | Level | Health | Stopped | Error,
     Field(discriminator="type"),
 ]
 

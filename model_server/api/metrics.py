@@ -44,6 +44,12 @@ class Metrics:
             "Level messages that a client was too slow for.",
             registry=self.registry,
         )
+        self.problems = Counter(
+            "earshot_microphone_problems",
+            "Problems of microphones that began.",
+            ["problem"],
+            registry=self.registry,
+        )
         self.errors = Counter(
             "earshot_stream_errors",
             "Streams that ended with an error.",

@@ -23,6 +23,7 @@ SOCKET_MESSAGES = [
     messages.Transcript,
     messages.Sound,
     messages.Level,
+    messages.Health,
     messages.Stopped,
     messages.Error,
 ]
