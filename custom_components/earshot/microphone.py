@@ -49,6 +49,9 @@ class Listener(Protocol):
     def available(self, available: bool) -> None:
         """Take whether the microphone hears."""
 
+    def connected(self) -> None:
+        """Take that a stream began, perhaps in place of another."""
+
     def token_refused(self) -> None:
         """Take that the server wants another token."""
 
@@ -151,6 +154,7 @@ class Microphone:
         )
         async with self._client.open_stream(start) as stream:
             self._up()
+            self._listener.connected()
             self._sounds.resumed(self._clock())
             self._schedule_expiry()
             pump = asyncio.create_task(self._pump(stream, time))

@@ -93,15 +93,19 @@ class Rounds:
         told again with the next samples. It goes second by second, so that no cut
         of the audio changes what is told.
         """
+        self._tell(tell)
         while pcm.size:
             piece = pcm[: SAMPLE_RATE - self._heard % SAMPLE_RATE]
             pcm = pcm[piece.size :]
             self._heard += piece.size
             for problem in self._checkup.push(piece, now):
                 self._counter.labels(problem).inc()
-            problems = self._checkup.problems
-            if problems != self._told and tell(self._heard, problems):
-                self._told = problems
+            self._tell(tell)
+
+    def _tell(self, tell: Callable[[int, tuple[Problem, ...]], bool]) -> None:
+        problems = self._checkup.problems
+        if problems != self._told and tell(self._heard, problems):
+            self._told = problems
 
     def end(self, now: float) -> None:
         """The stream is over."""

@@ -14,6 +14,7 @@ import yaml
 
 from custom_components.earshot.binary_sensor import TRANSLATED
 from custom_components.earshot.config_flow import ERRORS
+from custom_components.earshot.health import EXPLAINED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "custom_components" / "earshot"
@@ -183,7 +184,8 @@ def test_exceptions_and_issues_are_all_there_and_all_used() -> None:
         and isinstance(node.value, ast.Constant)
     }
     assert set(ENGLISH["exceptions"]) == exceptions
-    assert set(ENGLISH["issues"]) == {"mqtt_missing"}
+    explained = {f"microphone_{problem}" for problem in EXPLAINED}
+    assert set(ENGLISH["issues"]) == {"mqtt_missing"} | explained
     assert "mqtt_missing" in strings_in("const.py")
 
 

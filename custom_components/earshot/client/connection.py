@@ -9,6 +9,7 @@ from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamErro
 from .messages import (
     END,
     PROTOCOL,
+    Health,
     Level,
     Ready,
     ServerMessage,
@@ -24,7 +25,7 @@ BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
 """How much faster than time a backlog is sent: servers tolerate a fast clock."""
 
-type StreamResult = Speech | Transcript | Sound | Level
+type StreamResult = Speech | Transcript | Sound | Level | Health
 
 
 class Stream:

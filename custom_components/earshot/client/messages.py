@@ -177,13 +177,24 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Health:
+    """All that is wrong with what the microphone sends; nothing when it is empty."""
+
+    time: datetime
+    microphone: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Stopped:
     """The last frame of an orderly end."""
 
     reason: str
 
 
-type ServerMessage = Ready | Speech | Transcript | Sound | Level | Stopped | StreamError
+type ServerMessage = (
+    Ready | Speech | Transcript | Sound | Level | Health | Stopped | StreamError
+)
 
 _STATES: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 
@@ -280,6 +291,14 @@ def _level(data: Json) -> Level:
     )
 
 
+def _health(data: Json) -> Health:
+    return Health(
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        fields.strings(data, "problems"),
+    )
+
+
 def _stopped(data: Json) -> Stopped:
     return Stopped(fields.string(data, "reason"))
 
@@ -294,6 +313,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage]] = {
     "transcript": _transcript,
     "sound": _sound,
     "level": _level,
+    "health": _health,
     "stopped": _stopped,
     "error": _error,
 }
