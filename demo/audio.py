@@ -45,8 +45,11 @@ VOICES = (
 )
 
 
-def household(seconds: float = 20.0) -> Audio:
-    """A quiet home's noise, which lies under everything: about -54 dBFS."""
+def household(seconds: float = 61.0) -> Audio:
+    """A quiet home's noise, which lies under everything: about -54 dBFS.
+
+    It is longer than the server looks back for sound that repeats.
+    """
     return synthesis.household(seconds, seed=2, rms=0.002)
 
 

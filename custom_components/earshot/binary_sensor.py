@@ -1,12 +1,13 @@
-"""Sounds that can be heard now."""
+"""Sounds that can be heard now, and whether a microphone can hear at all."""
 
-from typing import override
+from typing import Any, override
 
 # Re-exported only at run time: the defining module differs between 2026.8 and 2026.10.
 from homeassistant.components.binary_sensor import (  # type: ignore[attr-defined]
     BinarySensorDeviceClass,
     BinarySensorEntity,
 )
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -55,13 +56,16 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a binary sensor per microphone and enabled label that lasts."""
+    """Add a binary sensor per microphone and enabled label that lasts, one for problems."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
         async_add_entities(
             [
-                SoundBinarySensor(entry, microphone, label)
-                for label in microphone.labels
-                if not label.is_gesture
+                *(
+                    SoundBinarySensor(entry, microphone, label)
+                    for label in microphone.labels
+                    if not label.is_gesture
+                ),
+                ProblemSensor(entry, microphone),
             ],
             config_subentry_id=subentry_id,
         )
@@ -104,3 +108,26 @@ class SoundBinarySensor(MicrophoneEntity, BinarySensorEntity):
             self.async_write_ha_state()
         else:
             super()._async_heard(result)
+
+
+class ProblemSensor(MicrophoneEntity, BinarySensorEntity):
+    """On while what the microphone sends cannot be what a room sounds like."""
+
+    _attr_device_class = BinarySensorDeviceClass.PROBLEM
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Show one microphone's health."""
+        super().__init__(entry, microphone, "problem")
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Return whether anything is wrong."""
+        return bool(self._microphone.health.problems)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return what is wrong."""
+        return {"problems": list(self._microphone.health.problems)}

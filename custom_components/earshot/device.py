@@ -14,11 +14,22 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import UNAVAILABLE, Client, Clip, Info, Level, Sound, Task, Transcript
+from .client import (
+    UNAVAILABLE,
+    Client,
+    Clip,
+    Health,
+    Info,
+    Level,
+    Sound,
+    Task,
+    Transcript,
+)
 from .client.connection import StreamResult
 from .commands import async_run_command
 from .const import CONF_CAMERA, CONF_CLIPS, CONF_COMMANDS, CONF_SLUG, DOMAIN, HOME
-from .microphone import Listener, Microphone, Settings
+from .health import MicrophoneHealth
+from .microphone import Listener, Microphone, Settings, utc_now
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
 from .sources.base import Source, SourceError
@@ -96,6 +107,9 @@ class MicrophoneDevice(Listener):
         self.profile = HOME
         self._hearings = hearings(data, info)
         self._rules = rules(data, [label.slug for label in self.labels])
+        self.health = MicrophoneHealth(
+            hass, self.subentry_id, self.name, self._health_changed
+        )
         self._microphone = Microphone(
             self.name,
             Settings(
@@ -138,6 +152,7 @@ class MicrophoneDevice(Listener):
         for label in self.labels:
             if not label.is_gesture:
                 self._keep_state(label.slug, on=False)
+        self._keep_health()
         self._task = self._entry.async_create_background_task(
             self._hass, self._run(), f"earshot microphone {self.slug}"
         )
@@ -149,6 +164,7 @@ class MicrophoneDevice(Listener):
         self._task = None
         task.cancel()
         await asyncio.wait([task])
+        self.health.clear()
 
     @callback
     def async_add_listener(
@@ -196,6 +212,8 @@ class MicrophoneDevice(Listener):
             self._publisher.send_now(
                 payloads.level_topic(self.slug), payloads.level_payload(result)
             )
+        elif isinstance(result, Health):
+            self.health.heard(result)
         self._notify(result)
 
     @override
@@ -208,6 +226,12 @@ class MicrophoneDevice(Listener):
             payloads.ONLINE if available else payloads.OFFLINE,
         )
         self._notify(None)
+
+    @override
+    @callback
+    def connected(self) -> None:
+        """Take that a stream began."""
+        self.health.connected()
 
     @override
     @callback
@@ -238,6 +262,19 @@ class MicrophoneDevice(Listener):
             payloads.sound_state_topic(self.slug, label),
             "ON" if on else "OFF",
             EXPIRY_S,
+        )
+
+    @callback
+    def _health_changed(self) -> None:
+        """Publish and show what is wrong now."""
+        self._keep_health()
+        self._notify(None)
+
+    def _keep_health(self) -> None:
+        """Publish what is wrong."""
+        self._publisher.keep(
+            payloads.health_topic(self.slug),
+            payloads.health_payload(self.slug, self.health.problems, utc_now()),
         )
 
     def _engine_there(self, there: bool) -> None:

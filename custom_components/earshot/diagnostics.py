@@ -46,6 +46,7 @@ async def async_get_config_entry_diagnostics(
                 "hears": microphone.hears,
                 "understands": microphone.understands,
                 "sounding": sorted(microphone.sounding),
+                "problems": list(microphone.health.problems),
             }
             for subentry_id, microphone in data.microphones.items()
         ],

@@ -76,6 +76,9 @@ class Listener(Protocol):
     def available(self, available: bool) -> None:
         """Take whether the microphone hears."""
 
+    def connected(self) -> None:
+        """Take that a stream began, perhaps in place of another."""
+
     def token_refused(self) -> None:
         """Take that the server wants another token."""
 
@@ -184,6 +187,7 @@ class Microphone:
         self._changes = asyncio.Queue()
         async with self._client.open_stream(self._settings.start(time)) as stream:
             self._up()
+            self._listener.connected()
             self._sounds.resumed(self._clock())
             self._schedule_expiry()
             tasks = (

@@ -1,5 +1,6 @@
 """What is published: results as JSON, and the topics below the base topic."""
 
+from datetime import datetime
 import json
 from typing import Any
 
@@ -48,6 +49,11 @@ def any_intent_topic(intent: str) -> str:
 def level_topic(microphone: str) -> str:
     """Return where loudness goes."""
     return f"{microphone}/level"
+
+
+def health_topic(microphone: str) -> str:
+    """Return where it is kept what is wrong with a microphone."""
+    return f"{microphone}/health"
 
 
 def availability_topic(microphone: str) -> str:
@@ -143,6 +149,13 @@ def level_payload(level: Level) -> str:
             "rms_dbfs": level.rms_dbfs,
             "peak_dbfs": level.peak_dbfs,
         }
+    )
+
+
+def health_payload(microphone: str, problems: tuple[str, ...], time: datetime) -> str:
+    """Return what is wrong since `time`."""
+    return json.dumps(
+        {"time": time.isoformat(), "microphone": microphone, "problems": problems}
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model_server.audio.health import Problem
 from model_server.catalogue import (
     MAX_COOLDOWN_S,
     MAX_GAP_S,
@@ -220,6 +221,15 @@ class Level(Message):
     peak_dbfs: float
 
 
+class Health(Message):
+    """Server: what is wrong with the microphone now. A stream begins with nothing wrong."""
+
+    type: Literal["health"] = "health"
+    time: datetime
+    microphone: str
+    problems: list[Problem]
+
+
 class Stopped(Message):
     """Server: the last frame of an orderly end."""
 
@@ -251,7 +261,16 @@ class Error(Message):
 
 ClientMessage = Annotated[Start | Listen | End, Field(discriminator="type")]
 ServerMessage = Annotated[
-    Ready | Listening | Speech | Transcript | Sound | Clip | Level | Stopped | Error,
+    Ready
+    | Listening
+    | Speech
+    | Transcript
+    | Sound
+    | Clip
+    | Level
+    | Health
+    | Stopped
+    | Error,
     Field(discriminator="type"),
 ]
 

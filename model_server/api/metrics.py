@@ -61,6 +61,12 @@ class Metrics:
             "Windows whose scores could not be kept in the score log.",
             registry=self.registry,
         )
+        self.problems = Counter(
+            "earshot_microphone_problems",
+            "Problems of microphones that began.",
+            ["problem"],
+            registry=self.registry,
+        )
         self.errors = Counter(
             "earshot_stream_errors",
             "Streams that ended with an error.",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from model_server import __version__
 from model_server.api.auth import TokenFile
+from model_server.api.checkup import Checkups
 from model_server.api.clip_store import ClipStore
 from model_server.api.messages import (
     DescriptionCapability,
@@ -100,6 +101,7 @@ class Service:
         self.describer = engines.describer
         self.clock = clock or Clock()
         self.metrics = Metrics()
+        self.checkups = Checkups()
         self.metrics.watch([self.recognizer, self.classifier, self.describer])
         self.token = TokenFile(settings.data_dir)
         scored = classifier.labels if classifier else ()

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from model_server import __version__
+from model_server.api.checkup import Rounds
 from model_server.api.choice import Choice, choose
 from model_server.api.dictation import DictationLane
 from model_server.api.feed import Feed
@@ -26,6 +27,7 @@ from model_server.api.intake import (
 from model_server.api.lanes import CommandLane, Lane, SoundLane
 from model_server.api.messages import (
     Error,
+    Health,
     Level,
     Listen,
     Listening,
@@ -37,6 +39,7 @@ from model_server.api.messages import (
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import FAREWELL_S, Service
 from model_server.audio import SAMPLE_RATE
+from model_server.audio.health import Problem
 from model_server.audio.level import LevelMeter
 from model_server.engines.base import EngineError, SpeechRecognizer
 from model_server.monitor.rules import Tuning
@@ -65,6 +68,7 @@ class Session:
         )
         self._origin: datetime | None = None
         self._sounds: SoundLane | None = None
+        self._rounds: Rounds | None = None
         self.microphone = ""
         self.language = ""
 
@@ -98,6 +102,8 @@ class Session:
             _LOGGER.info("%s left without `end`", self.microphone or "A client")
         finally:
             sessions.discard(self)
+            if self._rounds is not None:
+                self._rounds.end(self._service.clock.monotonic())
             self._service.metrics.streams.set(len(sessions))
             self._over.set()
             writer.cancel()
@@ -182,6 +188,14 @@ class Session:
         if recognizer and "commands" in start.tasks:
             lanes.append(CommandLane(self._service, self, recognizer))
         levels = bool(lanes)
+        if levels:
+            service = self._service
+            self._rounds = Rounds(
+                service.checkups,
+                service.metrics.problems,
+                self.microphone,
+                service.clock.monotonic(),
+            )
         if recognizer and not lanes:
             lanes.append(DictationLane(self._service, self, recognizer))
         with closing:
@@ -276,6 +290,8 @@ class Session:
             pace.count(pcm.size, service.clock.monotonic())
             self.at(0)  # The audio clock starts with the first frame.
             self._feed.write(pcm)
+            if self._rounds is not None:
+                self._rounds.push(pcm, service.clock.monotonic(), self._say_health)
             for level in meter.push(pcm) if levels else ():
                 self._say_level(
                     Level(
@@ -285,6 +301,19 @@ class Session:
                         peak_dbfs=round(level.peak_dbfs, 1),
                     )
                 )
+
+    def _say_health(self, sample: int, problems: tuple[Problem, ...]) -> bool:
+        """Say what is wrong with the microphone; False if the client is too slow."""
+        if self._waiting.full():
+            return False
+        self._waiting.put_nowait(
+            Health(
+                time=self.at(sample),
+                microphone=self.microphone,
+                problems=list(problems),
+            )
+        )
+        return True
 
     def _say_level(self, level: Level) -> None:
         """A level is worth nothing late: a client that is too slow loses it."""

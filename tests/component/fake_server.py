@@ -161,6 +161,17 @@ class FakeStream:
             }
         )
 
+    async def health(self, *problems: str) -> None:
+        """Report all that is wrong with the microphone."""
+        await self.say(
+            {
+                "type": "health",
+                "time": datetime.now(UTC).isoformat(),
+                "microphone": self.start["microphone"],
+                "problems": problems,
+            }
+        )
+
     async def drop(self) -> None:
         """Break the connection without a word."""
         assert self.socket._req is not None

@@ -24,7 +24,11 @@ async def test_they_tell_the_state_without_secrets(
     await stream.transcript("my secret diary")
     await stream.transcript("never mind")
     await stream.sound("smoke", "start", "event-1")
-    await wait_for(lambda: entry.runtime_data.publisher.waiting == 4)
+    await stream.health("clipped")
+    first, _ = entry.runtime_data.microphones.values()
+    await wait_for(
+        lambda: first.health.problems and entry.runtime_data.publisher.waiting == 4
+    )
     diagnostics = await async_get_config_entry_diagnostics(hass, entry)
     text = json.dumps(diagnostics)
     for secret in (
@@ -67,5 +71,6 @@ async def test_they_tell_the_state_without_secrets(
         "hears": True,
         "understands": True,
         "sounding": ["smoke"],
+        "problems": ["clipped"],
     }
     assert door["hears"] is False

@@ -89,6 +89,7 @@ async def test_each_label_has_its_device_class_and_name(
         SMOKE: BinarySensorDeviceClass.SMOKE,
         "binary_sensor.kitchen_carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
         BARK: BinarySensorDeviceClass.SOUND,
+        "binary_sensor.kitchen_problem": BinarySensorDeviceClass.PROBLEM,
         # A label this version does not know carries the server's name.
         "binary_sensor.kitchen_dripping_tap": BinarySensorDeviceClass.SOUND,
     }

@@ -9,6 +9,7 @@ import pytest
 from custom_components.earshot.client import (
     Alternative,
     Engine,
+    Health,
     Info,
     Intent,
     InvalidMessage,
@@ -152,6 +153,15 @@ def test_a_transcript_is_read_and_its_times_become_utc() -> None:
                 "peak_dbfs": -20.5,
             },
             Level(NOON, "kitchen", -40.0, -20.5),
+        ),
+        (
+            {
+                "type": "health",
+                "time": "2026-11-22T12:00:00Z",
+                "microphone": "kitchen",
+                "problems": ["silent", "dc"],
+            },
+            Health(NOON, "kitchen", ("silent", "dc")),
         ),
         ({"type": "stopped", "reason": "ended"}, Stopped("ended")),
     ],

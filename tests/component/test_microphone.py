@@ -61,12 +61,16 @@ class Ear:
         self.results: list[StreamResult] = []
         self.states: list[bool] = []
         self.refused = 0
+        self.streams = 0
 
     def heard(self, result: StreamResult) -> None:
         self.results.append(result)
 
     def available(self, available: bool) -> None:
         self.states.append(available)
+
+    def connected(self) -> None:
+        self.streams += 1
 
     def token_refused(self) -> None:
         self.refused += 1
@@ -302,6 +306,7 @@ async def test_a_jump_of_the_clock_opens_another_stream(rig: Rig) -> None:
     assert (second.begin - first.begin).total_seconds() > 55
     # Not a loss: the microphone never stopped to hear.
     assert rig.ear.states == [True]
+    await wait_for(lambda: rig.ear.streams == 2)
 
 
 async def test_a_server_that_never_finishes_is_left(

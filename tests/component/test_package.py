@@ -16,6 +16,7 @@ from custom_components.earshot import profile_form
 from custom_components.earshot.binary_sensor import TRANSLATED
 from custom_components.earshot.config_flow import ERRORS
 from custom_components.earshot.const import PROFILES
+from custom_components.earshot.health import EXPLAINED
 from custom_components.earshot.profiles import AS_AT_HOME, SENSITIVITIES, WATCH
 
 ROOT = Path(__file__).parents[2]
@@ -217,7 +218,8 @@ def test_exceptions_and_issues_are_all_there_and_all_used() -> None:
         and isinstance(node.value, ast.Constant)
     }
     assert set(ENGLISH["exceptions"]) == exceptions
-    assert set(ENGLISH["issues"]) == {"mqtt_missing"}
+    explained = {f"microphone_{problem}" for problem in EXPLAINED}
+    assert set(ENGLISH["issues"]) == {"mqtt_missing"} | explained
     assert "mqtt_missing" in strings_in("const.py")
 
 

@@ -1,5 +1,6 @@
 """Results on a real Mosquitto: the topics, and what a broker's absence does to them."""
 
+import json
 from pathlib import Path
 
 from homeassistant.components import mqtt
@@ -70,12 +71,15 @@ async def test_states_are_retained_and_expire(
     await set_up(hass, server, microphone({"url": str(tone)}))
     stream = await server.stream()
     await stream.sound("smoke", "start", "event-1")
-    await wait_for(lambda: published(hass) >= 7)
+    await wait_for(lambda: published(hass) >= 8)
     late = Witness()
     await late.start(broker.port, "earshot/#")
-    await wait_for(lambda: len(late.heard) >= 5)
+    await wait_for(lambda: len(late.heard) >= 6)
     await late.stop()
     kept = {message.topic: message for message in late.heard}
+    health = kept.pop(f"{MICROPHONE}/health")
+    assert health.retained
+    assert json.loads(health.payload)["problems"] == []
     assert {topic: message.payload for topic, message in kept.items()} == {
         "earshot/status": "online",
         f"{MICROPHONE}/availability": "online",

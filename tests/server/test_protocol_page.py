@@ -26,6 +26,7 @@ SOCKET_MESSAGES = [
     messages.Sound,
     messages.Clip,
     messages.Level,
+    messages.Health,
     messages.Stopped,
     messages.Error,
 ]

@@ -8,6 +8,7 @@ import aiohttp
 from .clips import Clip
 from .errors import ConnectionLost, InvalidMessage, ProtocolMismatch, StreamError
 from .messages import (
+    Health,
     Level,
     Listening,
     Ready,
@@ -24,7 +25,7 @@ BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
 """How much faster than time a backlog is sent: servers tolerate a fast clock."""
 
-type StreamResult = Speech | Transcript | Sound | Clip | Level
+type StreamResult = Speech | Transcript | Sound | Clip | Level | Health
 
 
 class Stream:

@@ -127,6 +127,15 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Health:
+    """All that is wrong with what the microphone sends; nothing when it is empty."""
+
+    time: datetime
+    microphone: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Stopped:
     """The last frame of an orderly end."""
 
@@ -141,6 +150,7 @@ type ServerMessage = (
     | Sound
     | Clip
     | Level
+    | Health
     | Stopped
     | StreamError
 )
@@ -235,6 +245,14 @@ def _level(data: Json) -> Level:
     )
 
 
+def _health(data: Json) -> Health:
+    return Health(
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        fields.strings(data, "problems"),
+    )
+
+
 def _stopped(data: Json) -> Stopped:
     return Stopped(fields.string(data, "reason"))
 
@@ -251,6 +269,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "sound": _sound,
     "clip": Clip.read,
     "level": _level,
+    "health": _health,
     "stopped": _stopped,
     "error": _error,
 }
