@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import EngineInfo, Pcm
-from model_server.monitor.pattern import T3, T4, Pattern, find_group, find_match
-from model_server.monitor.tones import Pulse, ToneTracker
+from model_server.monitor.bursts import BurstFinder
+from model_server.monitor.groups import Groups
+from model_server.monitor.pattern import T3, T4, Pattern
+from model_server.monitor.tones import FRAME, HOP, LevelHistory, Power, Spectrogram
 
-ENGINE = EngineInfo("earshot-rhythm", "1")
+ENGINE = EngineInfo("earshot-rhythm", "2")
 THRESHOLD = 0.5
 """What the score of a match, 0 to 1, is never below."""
-
-_KEPT = 16 * SAMPLE_RATE
-
 
 @dataclass(frozen=True)
 class RhythmChange:
@@ -38,67 +36,69 @@ class _Alarm:
     score: float
 
 
+class _Listener:
+    """One pattern: its levels, bursts and groups, and the alarm that goes on."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        self._pattern = pattern
+        self._history = LevelHistory(pattern.every)
+        self._finder = BurstFinder(pattern, self._history)
+        self._groups = Groups(pattern, self._history)
+        self._alarm: _Alarm | None = None
+
+    def push(self, power: Power) -> list[RhythmChange]:
+        changes: list[RhythmChange] = []
+        rows = self._history.push(power)
+        for burst in self._finder.find(rows):
+            at = self._sample(burst.end - 1)
+            match = self._groups.match(burst)
+            if self._alarm is not None:
+                if burst.beeps == self._pattern.beeps:
+                    self._alarm.last = at
+            elif match is not None:
+                onset = self._sample(match.onset)
+                self._alarm = _Alarm(onset, at, match.score)
+                changes.append(self._change("start", at, self._alarm, None))
+        return changes + self._expire(self._sample(self._history.rows - 1))
+
+    def _expire(self, now: int) -> list[RhythmChange]:
+        alarm = self._alarm
+        if alarm is None:
+            return []
+        slow = alarm.last - alarm.onset > self._pattern.slow_after * SAMPLE_RATE
+        hold = self._pattern.slow_hold if slow else self._pattern.hold
+        due = alarm.last + round(hold * SAMPLE_RATE)
+        if now < due:
+            return []
+        self._alarm = None
+        return [self._change("end", due, alarm, alarm.last)]
+
+    def _change(
+        self, state: Literal["start", "end"], at: int, alarm: _Alarm, release: int | None
+    ) -> RhythmChange:
+        return RhythmChange(
+            self._pattern.label, state, at, alarm.onset, release, alarm.score
+        )
+
+    def _sample(self, row: int) -> int:
+        """The middle of a row."""
+        every = self._pattern.every
+        return row * every * HOP + (every - 1) * HOP // 2 + FRAME // 2
+
+
 class RhythmRecognizer:
     """Follows a stream; any cutting into chunks gives the same changes."""
 
-    def __init__(self, patterns: Sequence[Pattern] = (T3, T4)) -> None:
-        """Listen for these patterns from sample 0 on."""
-        self._patterns = tuple(patterns)
-        self._tracker = ToneTracker([one.rise_db for one in self._patterns])
-        self._pulses: list[deque[Pulse]] = [
-            deque() for _ in range(self._tracker.channels)
-        ]
-        self._alarms: dict[str, _Alarm] = {}
-        self._heard = 0
+    def __init__(self, labels: Collection[str] = ("smoke", "co")) -> None:
+        """Listen for these from sample 0 on."""
+        self._spectrogram = Spectrogram()
+        self._listeners = [_Listener(one) for one in (T3, T4) if one.label in labels]
 
     def push(self, pcm: Pcm) -> list[RhythmChange]:
         """Take the next samples; returns the alarms that they began or ended, in order."""
-        changes: list[RhythmChange] = []
-        for channel, pulse in self._tracker.push(pcm):
-            self._expire(pulse.off, changes)
-            pulses = self._pulses[channel]
-            pulses.append(pulse)
-            while pulses[0].off < pulse.off - _KEPT:
-                pulses.popleft()
-            pattern = self._patterns[channel // self._tracker.bands]
-            self._follow(pattern, pulses, changes)
-        self._heard += len(pcm)
-        # The tracker is at most a block behind the stream: what it may still report
-        # must not come after an end that was given too early.
-        self._expire(self._heard - SAMPLE_RATE // 8, changes)
-        return changes
-
-    def _follow(
-        self, pattern: Pattern, pulses: deque[Pulse], changes: list[RhythmChange]
-    ) -> None:
-        alarm = self._alarms.get(pattern.label)
-        newest = pulses[-1]
-        if alarm is not None:
-            if find_group(pattern, pulses):
-                alarm.last = newest.off
-            return
-        match = find_match(pattern, pulses)
-        if match is not None:
-            self._alarms[pattern.label] = _Alarm(match.onset, newest.off, match.score)
-            changes.append(
-                RhythmChange(
-                    pattern.label, "start", newest.off, match.onset, None, match.score
-                )
-            )
-
-    def _expire(self, now: int, changes: list[RhythmChange]) -> None:
-        for pattern in self._patterns:
-            alarm = self._alarms.get(pattern.label)
-            if alarm is None:
-                continue
-            slow = alarm.last - alarm.onset > pattern.slow_after * SAMPLE_RATE
-            due = alarm.last + round(
-                (pattern.slow_hold if slow else pattern.hold) * SAMPLE_RATE
-            )
-            if now >= due:
-                del self._alarms[pattern.label]
-                changes.append(
-                    RhythmChange(
-                        pattern.label, "end", due, alarm.onset, alarm.last, alarm.score
-                    )
-                )
+        return [
+            change
+            for power in self._spectrogram.push(pcm)
+            for listener in self._listeners
+            for change in listener.push(power)
+        ]
