@@ -25,12 +25,14 @@ _FALL_DB = 6.0
 _ONSET_DB = 8.0
 _QUIET_DB = 10.0
 _DEPTH_DB = 15.0
-# How unlike beeps may be, and what would be as like at a part of the step, as shares
-# of the level's range within one.
+# How unlike beeps may be, on average and at worst, and what would be as like at a part
+# of the step, as shares of the level's range within one.
 UNLIKE = 0.2
+_UNLIKE_ONE = 0.3
 _ALIKE = 0.12
 _OUT_DB = 9.0
 _STEADY_HZ = 12.0
+_AROUND = np.array([-20, -15, -11, -8, -5, 5, 8, 11, 15, 20])
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,14 @@ class BurstFinder:
         """The bursts that the newest rows of the history showed."""
         bursts: list[Burst] = []
         for end in range(self._history.rows - rows + 1, self._history.rows + 1):
-            recent = self._history.until(end, self._recent)[:, self._bins]
+            recent = self._history.until(end, self._recent)
             top = recent.max(axis=0)
-            below = recent[-1] <= top - _FALL_DB
-            fell = below & ~self._below
+            below = (recent[-1] <= top - _FALL_DB)[self._bins]
+            channels = self._bins[below & ~self._below]
             self._below = below
-            if fell.any():
-                channels = self._began_after_silence(end, self._bins[fell], top[fell])
+            channels = channels[_stands_out(top, channels)]
+            if channels.size:
+                channels = self._began_after_silence(end, channels, top[channels])
                 found = (self._burst(end, int(one)) for one in channels)
                 bursts += [burst for burst in found if burst is not None]
         return bursts
@@ -99,7 +102,7 @@ class BurstFinder:
         """Those channels in which some silence ended as long ago as a burst lasts."""
         span = self._history.until(end, self._longest + self._quiet)[:, channels]
         group = span[-self._least :].max(axis=0)
-        lively = top >= group - _FALL_DB
+        lively = top >= group - _QUIET_DB
         if not lively.any():
             return channels[lively]
         loud = span[:, lively] > group[lively] - _QUIET_DB
@@ -118,8 +121,10 @@ class BurstFinder:
         mean = around[on, channel - 1 : channel + 2].mean(axis=0)
         if mean[1] < mean[0] or mean[1] < mean[2]:
             return None
+        if outstanding(around[on], channel) < _OUT_DB:
+            return None
         fit = self._fit(level, top)
-        if fit is None or not _is_tone(around, channel, on, fit):
+        if fit is None or not _keeps_pitch(around, channel, on, fit):
             return None
         return Burst(
             onset=end - len(around) + 1,
@@ -169,16 +174,21 @@ class BurstFinder:
         shape = np.median([cell for cell in cells if cell.size == size], axis=0)
         contrast = float(shape.max() - shape.min())
         low, high = self._pattern.sounding
-        sounding = float((shape >= top - _FALL_DB).mean())
-        if contrast < _FALL_DB or not low <= sounding <= high:
+        loud = np.flatnonzero(shape >= shape.max() - _ONSET_DB)
+        sounding = (loud[-1] - loud[0] + 1) / size
+        if contrast < _QUIET_DB or not low <= sounding <= high:
             return None
         if any(
             np.abs(shape - np.roll(shape, size // parts)).mean() <= _ALIKE * contrast
             for parts in (2, 3)
         ):
             return None
-        away = [float(np.abs(cell - shape[: cell.size]).mean()) for cell in cells]
-        return _Fit(sum(away) / len(away) / contrast, step, beeps)
+        away = [
+            float(np.abs(cell - shape[: cell.size]).mean()) / contrast for cell in cells
+        ]
+        if max(away) > _UNLIKE_ONE:
+            return None
+        return _Fit(sum(away) / len(away), step, beeps)
 
 
 def _counted(loud: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int64]:
@@ -188,15 +198,22 @@ def _counted(loud: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int64]:
     return total[size:] - total[:-size]
 
 
-def _is_tone(
+def _keeps_pitch(
     around: Levels, channel: int, on: npt.NDArray[np.bool_], fit: _Fit
 ) -> bool:
-    """Whether it stands out of the spectrum around it and keeps its pitch from beep to beep."""
-    if outstanding(around[on], channel) < _OUT_DB:
-        return False
     pitches = []
     for number in range(fit.beeps):
         begin = round(number * fit.step)
         cell = slice(begin, begin + int(fit.step))
         pitches.append(frequency(around[cell][on[cell]], channel))
     return max(pitches) - min(pitches) <= _STEADY_HZ
+
+
+def _stands_out(
+    top: Levels, channels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which channels are peaks of a spectrum, roughly: what spares looking closer."""
+    level = top[channels]
+    beside = np.maximum(top[channels - 1], top[channels + 1])
+    around = np.median(top[np.clip(channels[:, None] + _AROUND, 1, top.size - 1)], 1)
+    return (level >= beside - 3.0) & (level >= around + _OUT_DB - 3.0)

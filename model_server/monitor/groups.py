@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from model_server.monitor.bursts import UNLIKE, Burst
 from model_server.monitor.pattern import Pattern
 from model_server.monitor.tones import LevelHistory
@@ -14,6 +16,8 @@ _SAME_HZ = 12.0
 _SAME_STEP = 0.07
 _QUIET_DB = 10.0
 _ONSET_ROWS = 3
+_BESIDE = np.array([-2, -1, 1, 2])
+_PEAK_DB = 3.0
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,15 @@ class Groups:
         return 0
 
     def _silent(self, one: Burst, other: Burst, cycles: int) -> bool:
-        """Whether hardly anything as loud sounds before and between them."""
+        """Whether hardly any tone as loud sounds before and between them."""
         row = self._pattern.row_s
         loud = min(one.level, other.level) - _QUIET_DB
         before = round(self._pattern.before / row)
         level = self._history.until(other.onset - 1, other.onset - one.onset + before)
+        beside = level[:, other.channel + _BESIDE].max(axis=1)
         level = level[:, other.channel]
+        # What leaks from a tone close by is louder there.
+        level = np.where(level >= beside - _PEAK_DB, level, loud)
         first = level.size - (other.onset - 1 - one.onset)
         decay = round(self._pattern.decay / row)
         stray = (level[: max(0, first - 1)] > loud).sum()
