@@ -31,7 +31,7 @@ UNLIKE = 0.2
 _UNLIKE_ONE = 0.3
 _ALIKE = 0.12
 _OUT_DB = 9.0
-_STEADY_HZ = 12.0
+_STEADY_HZ = 20.0
 _AROUND = np.array([-20, -15, -11, -8, -5, 5, 8, 11, 15, 20])
 
 
@@ -175,8 +175,8 @@ class BurstFinder:
         contrast = float(shape.max() - shape.min())
         low, high = self._pattern.sounding
         loud = np.flatnonzero(shape >= shape.max() - _ONSET_DB)
-        sounding = (loud[-1] - loud[0] + 1) / size
-        if contrast < _QUIET_DB or not low <= sounding <= high:
+        long_enough = loud[-1] - loud[0] + 1 >= low * size
+        if contrast < _FALL_DB or not long_enough or loud.size > high * size:
             return None
         if any(
             np.abs(shape - np.roll(shape, size // parts)).mean() <= _ALIKE * contrast
@@ -186,7 +186,10 @@ class BurstFinder:
         away = [
             float(np.abs(cell - shape[: cell.size]).mean()) / contrast for cell in cells
         ]
-        if max(away) > _UNLIKE_ONE:
+        if max(away) > (
+            _UNLIKE_ONE if beeps == self._pattern.beeps else _UNLIKE_ONE / 2
+        ):
+            # One beep more than a group has must be a beep indeed, not an echo.
             return None
         return _Fit(sum(away) / len(away), step, beeps)
 

@@ -18,7 +18,7 @@ class Pattern:
 
     Levels are looked at in rows of `every` frames. `step` is from beep to beep
     within a group, `cycle` from group to group, `shortest` the least of a beep,
-    `sounding` the share of a step at which it may be loud, rooms allowed for,
+    `sounding` the share of a step that a beep at least spans, and at most fills,
     `quiet` the silence before a group that tells where it begins and `blip` what
     may sound in it, `before` the silence that the first of two groups must have,
     `decay` how long a room may go on after a group, and `stray` how long anything
@@ -71,7 +71,7 @@ T4 = Pattern(
     step=(0.17, 0.23),
     cycle=(4.98, 6.45),
     shortest=0.04,
-    sounding=(0.2, 0.85),
+    sounding=(0.2, 1.0),
     quiet=0.8,
     blip=0.05,
     before=3.5,
