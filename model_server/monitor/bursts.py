@@ -27,8 +27,8 @@ _QUIET_DB = 10.0
 _DEPTH_DB = 15.0
 # How unlike beeps may be, on average and at worst, and what would be as like at a part
 # of the step, as shares of the level's range within one.
-UNLIKE = 0.2
-_UNLIKE_ONE = 0.3
+UNLIKE = 0.12
+_UNLIKE_ONE = 0.25
 _ALIKE = 0.12
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
@@ -40,7 +40,8 @@ class Burst:
     """Equal beeps after a silence; times are rows, `step` is from beep to beep.
 
     It has as many beeps as a group of its pattern, or one more: then it is no
-    group. `unlike` is 0 for perfectly equal beeps and UNLIKE at most.
+    group. `unlike` is 0 for perfectly equal beeps and UNLIKE at most; `shape` is
+    the level of a step, dB.
     """
 
     onset: int
@@ -51,6 +52,7 @@ class Burst:
     frequency: float
     level: float
     unlike: float
+    shape: Levels
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Fit:
     unlike: float
     step: float
     beeps: int
+    shape: Levels
 
 
 class BurstFinder:
@@ -135,6 +138,7 @@ class BurstFinder:
             frequency=frequency(around[on], channel),
             level=top,
             unlike=fit.unlike,
+            shape=fit.shape,
         )
 
     def _onset(self, level: Levels, top: float) -> int | None:
@@ -176,7 +180,7 @@ class BurstFinder:
         low, high = self._pattern.sounding
         loud = np.flatnonzero(shape >= shape.max() - _ONSET_DB)
         long_enough = loud[-1] - loud[0] + 1 >= low * size
-        if contrast < _FALL_DB or not long_enough or loud.size > high * size:
+        if contrast < self._pattern.contrast or not long_enough or loud.size > high * size:
             return None
         if any(
             np.abs(shape - np.roll(shape, size // parts)).mean() <= _ALIKE * contrast
@@ -191,7 +195,7 @@ class BurstFinder:
         ):
             # One beep more than a group has must be a beep indeed, not an echo.
             return None
-        return _Fit(sum(away) / len(away), step, beeps)
+        return _Fit(sum(away) / len(away), step, beeps, shape)
 
 
 def _counted(loud: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int64]:

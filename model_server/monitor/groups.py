@@ -9,12 +9,13 @@ import numpy as np
 
 from model_server.monitor.bursts import UNLIKE, Burst
 from model_server.monitor.pattern import Pattern
-from model_server.monitor.tones import LevelHistory
+from model_server.monitor.tones import LevelHistory, Levels
 
 _SAME_DB = 6.0
 _SAME_HZ = 12.0
 _SAME_STEP = 0.07
 _QUIET_DB = 10.0
+_SAME_SHAPE = 0.25
 _ONSET_ROWS = 3
 _BESIDE = np.array([-2, -1, 1, 2])
 _PEAK_DB = 3.0
@@ -71,14 +72,17 @@ class Groups:
             and abs(one.frequency - other.frequency) <= _SAME_HZ
             and abs(one.level - other.level) <= _SAME_DB
             and abs(one.step - other.step) <= _SAME_STEP * other.step
+            and _same_shape(one.shape, other.shape)
         )
 
     def _cycles(self, one: Burst, other: Burst) -> int:
         """How many cycles they are apart, 1 or 2; 0 if it is no such number."""
-        apart = (other.onset - one.onset) * self._pattern.row_s
-        low, high = self._pattern.cycle
+        row = self._pattern.row_s
+        beeping = self._pattern.beeps * (one.step + other.step) / 2 * row
+        low, high = self._pattern.rest
         for cycles in (1, 2):
-            if cycles * low <= apart <= cycles * high:
+            rest = (other.onset - one.onset) * row / cycles - beeping
+            if low <= rest <= high:
                 return cycles
         return 0
 
@@ -99,3 +103,10 @@ class Groups:
         allowed = round(self._pattern.stray / row)
         group = (cycles - 1) * round(self._pattern.beeps * other.step)
         return bool(stray <= allowed and between <= allowed + group)
+
+
+def _same_shape(one: Levels, other: Levels) -> bool:
+    size = min(one.size, other.size)
+    one, other = one[:size] - one.max(), other[:size] - other.max()
+    contrast = float(other.max() - other.min())
+    return float(np.abs(one - other).mean()) <= _SAME_SHAPE * contrast

@@ -17,7 +17,8 @@ class Pattern:
     """A rhythm of equal beeps in groups, in seconds; bounds hold tolerance, clock and measurement.
 
     Levels are looked at in rows of `every` frames. `step` is from beep to beep
-    within a group, `cycle` from group to group, `shortest` the least of a beep,
+    within a group, `rest` what the time from group to group has beyond that for
+    each beep, `shortest` the least of a beep, `contrast` the dB that its level falls,
     `sounding` the share of a step that a beep at least spans, and at most fills,
     `quiet` the silence before a group that tells where it begins and `blip` what
     may sound in it, `before` the silence that the first of two groups must have,
@@ -31,8 +32,9 @@ class Pattern:
     every: int
     beeps: int
     step: tuple[float, float]
-    cycle: tuple[float, float]
+    rest: tuple[float, float]
     shortest: float
+    contrast: float
     sounding: tuple[float, float]
     quiet: float
     blip: float
@@ -54,8 +56,9 @@ T3 = Pattern(
     every=4,
     beeps=3,
     step=(0.86, 1.14),
-    cycle=(3.48, 4.54),
+    rest=(0.72, 1.28),
     shortest=0.28,
+    contrast=12.0,
     sounding=(0.3, 0.78),
     quiet=0.88,
     blip=0.05,
@@ -69,8 +72,9 @@ T4 = Pattern(
     every=1,
     beeps=4,
     step=(0.17, 0.23),
-    cycle=(4.98, 6.45),
+    rest=(4.26, 5.56),
     shortest=0.04,
+    contrast=6.0,
     sounding=(0.2, 1.0),
     quiet=0.8,
     blip=0.05,
