@@ -42,7 +42,8 @@ def reversing(seconds: float, rng: Rng) -> Audio:
 def microwave(seconds: float, rng: Rng) -> Audio:
     """An oven or machine that is done: one to five beeps, again every half or whole minute."""
     on, off = rng.uniform(0.1, 1.1), rng.uniform(0.1, 1.0)
-    pattern = [(float(on), float(off))] * int(rng.integers(1, 7))
+    # A single short beep every half minute would be the very rhythm of a low battery.
+    pattern = [(float(on), float(off))] * int(rng.integers(1 if on > 0.4 else 2, 7))
     starts = np.arange(rng.uniform(0, 20), seconds, rng.choice([15.0, 30.0, 60.0]))
     return _scattered(seconds, starts, _keyed(rng, pattern, 1800, 4000))
 

@@ -18,6 +18,7 @@ from model_server.monitor.tones import (
     Levels,
     frequency,
     outstanding,
+    stands_out,
     tone_bins,
 )
 
@@ -32,7 +33,6 @@ _UNLIKE_ONE = 0.25
 _ALIKE = 0.12
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
-_AROUND = np.array([-20, -15, -11, -8, -5, 5, 8, 11, 15, 20])
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class BurstFinder:
             below = (recent[-1] <= top - _FALL_DB)[self._bins]
             channels = self._bins[below & ~self._below]
             self._below = below
-            channels = channels[_stands_out(top, channels)]
+            channels = channels[stands_out(top, channels, _OUT_DB - 3.0)]
             if channels.size:
                 channels = self._began_after_silence(end, channels, top[channels])
                 found = (self._burst(end, int(one)) for one in channels)
@@ -214,13 +214,3 @@ def _keeps_pitch(
         cell = slice(begin, begin + int(fit.step))
         pitches.append(frequency(around[cell][on[cell]], channel))
     return max(pitches) - min(pitches) <= _STEADY_HZ
-
-
-def _stands_out(
-    top: Levels, channels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Which channels are peaks of a spectrum, roughly: what spares looking closer."""
-    level = top[channels]
-    beside = np.maximum(top[channels - 1], top[channels + 1])
-    around = np.median(top[np.clip(channels[:, None] + _AROUND, 1, top.size - 1)], 1)
-    return (level >= beside - 3.0) & (level >= around + _OUT_DB - 3.0)

@@ -22,6 +22,7 @@ _BLOCK = 5
 _RANGES_HZ = ((450.0, 600.0), (1350.0, 1800.0), (2000.0, 4000.0))
 _BINS = 150
 _FLOOR_DB = -90.0
+_AROUND = np.array([-20, -15, -11, -8, -5, 5, 8, 11, 15, 20])
 
 Power: TypeAlias = npt.NDArray[np.float64]
 Levels: TypeAlias = npt.NDArray[np.float32]
@@ -114,3 +115,13 @@ def outstanding(levels: Levels, channel: int) -> float:
         if abs(one - channel) > 4
     ]
     return float((levels[:, channel] - np.median(levels[:, near], axis=1)).mean())
+
+
+def stands_out(
+    top: Levels, channels: npt.NDArray[np.int64], by_db: float
+) -> npt.NDArray[np.bool_]:
+    """Which channels are peaks of a spectrum, roughly: what spares looking closer."""
+    level = top[channels]
+    beside = np.maximum(top[channels - 1], top[channels + 1])
+    around = np.median(top[np.clip(channels[:, None] + _AROUND, 1, _BINS - 1)], axis=1)
+    return (level >= beside - 3.0) & (level >= around + by_db)
