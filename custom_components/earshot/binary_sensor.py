@@ -33,6 +33,7 @@ TRANSLATED = frozenset(
         "glass_break",
         "knock",
         "laugh",
+        "low_battery",
         "meow",
         "rain",
         "siren",

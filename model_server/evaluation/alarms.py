@@ -47,8 +47,10 @@ class Sounder:
         """Seconds from 0 to the end of the last beep of a group, counted from 0."""
         on, off, pause = self._seconds()
         beeps = _BEEPS[self.label]
-        return self.start + (group + 1) * (beeps * on + (beeps - 1) * off) + group * (
-            pause
+        return (
+            self.start
+            + (group + 1) * (beeps * on + (beeps - 1) * off)
+            + group * (pause)
         )
 
     def second_complete(self) -> float:
@@ -121,7 +123,9 @@ class Outcome:
     def in_time(self) -> bool:
         """Whether that was at the second complete group at the latest."""
         due = self.condition.due
-        return self.found and all(at <= due[label] + _LATE_S for label, at in self.heard)
+        return self.found and all(
+            at <= due[label] + _LATE_S for label, at in self.heard
+        )
 
     @property
     def wrong(self) -> bool:

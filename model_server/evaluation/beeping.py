@@ -169,9 +169,7 @@ def negatives(
         else:
             make = MAKERS[number % len(MAKERS)]
             name, dry = make.__name__, make(STRETCH_S, rng)
-        wet = synthesis.room(
-            dry, float(rng.choice([0.0, 0.3, 0.6, 0.9])), seed=number
-        )
+        wet = synthesis.room(dry, float(rng.choice([0.0, 0.3, 0.6, 0.9])), seed=number)
         grounds: tuple[Callable[[], Audio], ...] = (
             lambda: synthesis.household(STRETCH_S, seed=number),
             lambda: synthesis.noise(STRETCH_S, "pink", seed=number),

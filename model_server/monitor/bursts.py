@@ -80,7 +80,7 @@ class BurstFinder:
         self._least = int((pattern.beeps - 1) * self._steps[0]) + self._shortest
         self._quiet = round(pattern.quiet / row)
         self._blip = int(pattern.blip / row)
-        self._recent = max(3, round(0.12 / row))
+        self._recent = round(max(0.12, pattern.step[0] / 4) / row)
         self._below = np.ones(self._bins.size, dtype=np.bool_)
 
     def find(self, rows: int) -> list[Burst]:
@@ -180,7 +180,11 @@ class BurstFinder:
         low, high = self._pattern.sounding
         loud = np.flatnonzero(shape >= shape.max() - _ONSET_DB)
         long_enough = loud[-1] - loud[0] + 1 >= low * size
-        if contrast < self._pattern.contrast or not long_enough or loud.size > high * size:
+        if (
+            contrast < self._pattern.contrast
+            or not long_enough
+            or loud.size > high * size
+        ):
             return None
         if any(
             np.abs(shape - np.roll(shape, size // parts)).mean() <= _ALIKE * contrast

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from model_server.audio import SAMPLE_RATE
 from model_server.catalogue import SoundLabel
 from model_server.engines.base import EngineInfo, Pcm, SoundClassifier
-from model_server.monitor import pattern, rhythm
+from model_server.monitor import rhythm
 from model_server.monitor.detector import Rule, State, Transition, advance
 
 # What is decided never depends on how the stream was cut, because it is cut anew.
@@ -54,8 +54,8 @@ class SoundMonitor:
     ) -> None:
         """Begin at sample 0."""
         wanted = {label.slug for label in labels if label.source == "rhythm"}
-        patterns = [one for one in (pattern.T3, pattern.T4) if one.label in wanted]
-        self._rhythm = rhythm.RhythmRecognizer(patterns) if patterns else None
+        known = [one for one in rhythm.LABELS if one in wanted]
+        self._rhythm = rhythm.RhythmRecognizer(known) if known else None
         self._classifier = classifier
         self._watched: dict[str, tuple[int, Rule]] = {}
         if classifier is not None:

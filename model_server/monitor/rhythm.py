@@ -20,6 +20,7 @@ THRESHOLD = 0.5
 LABELS = (T3.label, T4.label, chirps.LABEL)
 """What is known by its rhythm."""
 
+
 @dataclass(frozen=True)
 class RhythmChange:
     """An alarm began or ended; `at` is the sample at which that was known."""

@@ -18,7 +18,7 @@ def test_every_label_is_scored_by_the_network_or_is_an_alarm() -> None:
     alarms = {slug for slug, label in catalogue.items() if label.source == "rhythm"}
 
     assert scored == set(EmbeddedClassifier().labels)
-    assert alarms == {"smoke", "co"}
+    assert alarms == {"smoke", "co", "low_battery"}
 
 
 def test_alarms_come_first_and_have_home_assistants_device_classes() -> None:
@@ -27,10 +27,11 @@ def test_alarms_come_first_and_have_home_assistants_device_classes() -> None:
     assert list(catalogue)[:2] == ["smoke", "co"]
     assert catalogue["smoke"].device_class == "smoke"
     assert catalogue["co"].device_class == "carbon_monoxide"
+    assert catalogue["low_battery"].device_class == "battery"
     assert {
         label.device_class
         for slug, label in catalogue.items()
-        if slug not in ("smoke", "co")
+        if slug not in ("smoke", "co", "low_battery")
     } == {"sound"}
 
 
@@ -38,7 +39,7 @@ def test_what_a_home_must_hear_is_on_by_default_and_talk_is_not() -> None:
     catalogue = load_catalogue()
     default = {slug for slug, label in catalogue.items() if label.default}
 
-    assert {"smoke", "co", "glass_break", "baby_cry", "bark"} <= default
+    assert {"smoke", "co", "low_battery", "glass_break", "baby_cry", "bark"} <= default
     assert not catalogue["speaking"].default
 
 
