@@ -97,11 +97,11 @@ def negatives(hours: float, data: Path) -> Report:
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("negatives", total=hours * 3600)
         for name, audio in beeping.negatives(hours, clips):
-            for change in recogniser.push(synthesis.pcm(audio)):
-                if change.state == "start":
-                    events.append(
-                        {"label": change.label, "what": name, "score": change.score}
-                    )
+            events += [
+                {"label": change.label, "what": name, "score": change.score}
+                for change in recogniser.push(synthesis.pcm(audio))
+                if change.state == "start"
+            ]
             seconds[name] = seconds.get(name, 0.0) + audio.size / SAMPLE_RATE
             progress.advance(task, audio.size / SAMPLE_RATE)
     total = sum(seconds.values()) / 3600

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 
 import numpy as np
+import numpy.typing as npt
 
 from model_server.evaluation import synthesis
 from model_server.evaluation.synthesis import RATE, Audio
@@ -79,7 +79,8 @@ def chime(seconds: float, rng: Rng) -> Audio:
         for note in notes
     ]
     parts.append(synthesis.silence(float(rng.uniform(0.2, 8))))
-    return 0.5 * np.resize(np.concatenate(parts), round(seconds * RATE))
+    melody = np.resize(np.concatenate(parts), round(seconds * RATE))
+    return (0.5 * melody).astype(np.float32)
 
 
 def telephone(seconds: float, rng: Rng) -> Audio:
@@ -170,12 +171,7 @@ def negatives(
             make = MAKERS[number % len(MAKERS)]
             name, dry = make.__name__, make(STRETCH_S, rng)
         wet = synthesis.room(dry, float(rng.choice([0.0, 0.3, 0.6, 0.9])), seed=number)
-        grounds: tuple[Callable[[], Audio], ...] = (
-            lambda: synthesis.household(STRETCH_S, seed=number),
-            lambda: synthesis.noise(STRETCH_S, "pink", seed=number),
-            lambda: synthesis.music(STRETCH_S, seed=number),
-        )
-        ground = grounds[int(rng.integers(len(grounds)))]()
+        ground = _ground(int(rng.integers(3)), number)
         yield name, synthesis.mix(wet, ground, float(rng.uniform(0, 35)))
 
 
@@ -187,13 +183,19 @@ def recorded(seconds: float, clips: Sequence[Audio], rng: Rng) -> Audio:
     gap = float(rng.uniform(0, 3))
     parts: list[Audio] = []
     total = 0
-    for _ in count():
+    while total < size:
         clip = clips[one if loop else int(rng.integers(len(clips)))]
         parts += [clip, synthesis.silence(gap if loop else float(rng.uniform(0, 2)))]
         total += parts[-1].size + parts[-2].size
-        if total >= size:
-            return np.concatenate(parts)[:size]
-    raise AssertionError
+    return np.concatenate(parts)[:size]
+
+
+def _ground(kind: int, seed: int) -> Audio:
+    if kind == 0:
+        return synthesis.household(STRETCH_S, seed=seed)
+    if kind == 1:
+        return synthesis.noise(STRETCH_S, "pink", seed=seed)
+    return synthesis.music(STRETCH_S, seed=seed)
 
 
 def _keyed(
@@ -205,7 +207,7 @@ def _keyed(
     return synthesis.beeps(seconds, frequency, pattern, waveform=waveform)
 
 
-def _scattered(seconds: float, starts: Sequence[float] | Audio, sound: Audio) -> Audio:
+def _scattered(seconds: float, starts: npt.NDArray[np.float64], sound: Audio) -> Audio:
     wave = synthesis.silence(seconds)
     end = 0
     for start in starts:

@@ -106,11 +106,13 @@ class BurstFinder:
         span = self._history.until(end, self._longest + self._quiet)[:, channels]
         group = span[-self._least :].max(axis=0)
         lively = top >= group - _QUIET_DB
-        if not lively.any():
-            return channels[lively]
+        alive: npt.NDArray[np.int64] = channels[lively]
+        if not alive.size:
+            return alive
         loud = span[:, lively] > group[lively] - _QUIET_DB
         count = _counted(loud, self._quiet)[: -self._least]
-        return channels[lively][(count <= self._blip).any(axis=0)]
+        began: npt.NDArray[np.int64] = alive[(count <= self._blip).any(axis=0)]
+        return began
 
     def _burst(self, end: int, channel: int) -> Burst | None:
         span = self._history.until(end, self._longest + self._quiet)

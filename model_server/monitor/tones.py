@@ -124,4 +124,5 @@ def stands_out(
     level = top[channels]
     beside = np.maximum(top[channels - 1], top[channels + 1])
     around = np.median(top[np.clip(channels[:, None] + _AROUND, 1, _BINS - 1)], axis=1)
-    return (level >= beside - 3.0) & (level >= around + by_db)
+    out: npt.NDArray[np.bool_] = (level >= beside - 3.0) & (level >= around + by_db)
+    return out
