@@ -33,8 +33,6 @@ _QUIET_DB = 10.0
 _OUT_DB = 12.0
 _SAME_HZ = 15.0
 _SAME_DB = 6.0
-# Other tones as loud, at its frequency, for each time from chirp to chirp.
-_STRAYS = 2
 
 
 @dataclass(frozen=True)
@@ -148,15 +146,13 @@ class Chirps:
         return None
 
     def _alone(self, found: list[Chirp]) -> bool:
-        """Whether hardly any other tone as loud ended at its frequency meanwhile."""
+        """Whether no other tone as loud ended at its frequency meanwhile, as in a melody."""
         newest, first = found[0], found[-1].row
         near = round(_LONGEST_S / ROW_S) + 5
-        others = {
-            row
-            for row, hertz, level in self._finder.falls
-            if row >= first
+        return not any(
+            row >= first
             and level > newest.level - _QUIET_DB
             and abs(hertz - newest.frequency) <= 3 * BIN_HZ
             and not any(0 <= row - each.row <= near for each in found)
-        }
-        return len(others) <= _STRAYS * (len(found) - 1)
+            for row, hertz, level in self._finder.falls
+        )

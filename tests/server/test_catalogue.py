@@ -39,7 +39,7 @@ def test_what_a_home_must_hear_is_on_by_default_and_talk_is_not() -> None:
     catalogue = load_catalogue()
     default = {slug for slug, label in catalogue.items() if label.default}
 
-    assert {"smoke", "co", "low_battery", "glass_break", "baby_cry", "bark"} <= default
+    assert {"smoke", "co", "glass_break", "baby_cry", "bark"} <= default
     assert not catalogue["speaking"].default
 
 
