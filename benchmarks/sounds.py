@@ -19,7 +19,7 @@ from benchmarks.yamnet import Peer, PeerMissingError
 from model_server.audio import SAMPLE_RATE
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.embedded.sounds import EmbeddedClassifier
-from model_server.evaluation import sounds as evaluation, synthesis
+from model_server.evaluation import beeping as beepers, sounds as evaluation, synthesis
 from model_server.evaluation.recordings import (
     ESC50,
     HELD_OUT,
@@ -29,7 +29,6 @@ from model_server.evaluation.recordings import (
     read_manifest,
     split,
 )
-from model_server.evaluation.sounds import Outcome, rhythm_grid, try_condition
 from model_server.monitor.monitor import SoundMonitor
 
 console = Console()
@@ -43,18 +42,15 @@ def main(
     ),
     snr: Annotated[float, typer.Option(help="dB of a clip over its background")] = 15.0,
     minutes: Annotated[int, typer.Option(help="of music, and of noise")] = 30,
-    every: Annotated[
-        int, typer.Option(min=1, help="take every so many-th rhythm condition")
-    ] = 1,
     beeping: Annotated[float, typer.Option(help="seconds of each look-alike")] = 130.0,
     to: Annotated[
         Path | None, typer.Option("--json", help="also write figures here")
     ] = None,
 ) -> None:
-    """Measure on recordings that training never saw, on negatives, and on alarms."""
+    """Measure on recordings that training never saw and on negatives."""
     labels = list(load_catalogue().values())
     classifier = EmbeddedClassifier()
-    report: Report = {"cores": os.cpu_count(), "rhythm": alarms(every, beeping)}
+    report: Report = {"cores": os.cpu_count()}
     report["cost_ms_per_s"] = cost(classifier, labels)
     try:
         unseen = [load(one) for one in split(read_manifest(data))[1]]
@@ -69,53 +65,6 @@ def main(
         report["yamnet"] = peer(peers, labels, clips, speech, snr)
     if to is not None:
         to.write_text(json.dumps(report, indent=2), encoding="utf-8")
-
-
-def alarms(every: int, beeping: float) -> Report:
-    """Alarms of every timing, tone, room and noise; then what is no alarm."""
-    outcomes: list[Outcome] = []
-    grid = rhythm_grid()[::every]
-    with Progress(console=console, transient=True) as progress:
-        for seed, condition in enumerate(progress.track(grid, description="alarms")):
-            outcomes.append(try_condition(condition, seed))
-    table = Table("", "conditions", "found", title="Alarm rhythms")
-    rows: Report = {}
-    aspects: dict[str, Callable[[Outcome], str]] = {
-        "alarm": lambda one: one.condition.label,
-        "tone": lambda one: f"{one.condition.frequency:.0f} Hz",
-        "room": lambda one: f"RT60 {one.condition.rt60} s",
-        "noise": lambda one: f"{one.condition.snr_db:+.0f} dB",
-        "timing": lambda one: one.condition.timing,
-    }
-    for aspect, key in aspects.items():
-        for value in dict.fromkeys(map(key, outcomes)):
-            group = [one for one in outcomes if key(one) == value]
-            share = sum(one.right for one in group) / len(group)
-            rows[f"{aspect} {value}"] = share
-            table.add_row(f"{aspect}: {value}", str(len(group)), f"{share:.1%}")
-    console.print(table)
-    late = [one.seconds for one in outcomes if one.right and one.seconds is not None]
-    p50, p95 = np.percentile(late, [50, 95])
-    wrong = sum(
-        any(label != one.condition.label for label in one.heard) for one in outcomes
-    )
-    console.print(
-        f"Time to detect: p50 {p50:.1f} s, p95 {p95:.1f} s from the first beep; "
-        f"taken for the other alarm: {wrong} of {len(outcomes)}"
-    )
-    fooled = {
-        name: [change.label for change in evaluation.started(audio, None, _alarms())]
-        for name, audio in evaluation.look_alikes(beeping).items()
-    }
-    false = {name: heard for name, heard in fooled.items() if heard}
-    console.print(f"Look-alikes taken for an alarm: {false or 'none'} of {len(fooled)}")
-    return {
-        "found": rows,
-        "p50_s": p50,
-        "p95_s": p95,
-        "swapped": wrong,
-        "fooled": false,
-    }
 
 
 def cost(classifier: EmbeddedClassifier, labels: list[SoundLabel]) -> float:
@@ -197,7 +146,7 @@ def negatives(
         "talk": lambda: evaluation.talk(speech),
         "music": lambda: evaluation.songs(minutes),
         "noise": lambda: evaluation.noises(minutes),
-        "beeps": lambda: evaluation.look_alikes(beeping).values(),
+        "beeps": lambda: beepers.look_alikes(beeping).values(),
     }
     report: Report = {}
     default = {label.slug for label in labels if label.default}
@@ -245,10 +194,6 @@ def peer(
     report["talk"] = yamnet.events(talked, 0.8)
     console.print(f"YAMNet at 0.8 on {hours:.2f} hours of talk: {report['talk'] or 0}")
     return report
-
-
-def _alarms() -> list[SoundLabel]:
-    return [label for label in load_catalogue().values() if label.source == "rhythm"]
 
 
 if __name__ == "__main__":

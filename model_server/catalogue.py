@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 import yaml
 
-DeviceClass: TypeAlias = Literal["smoke", "carbon_monoxide", "sound"]
+DeviceClass: TypeAlias = Literal["smoke", "carbon_monoxide", "battery", "sound"]
 Group: TypeAlias = Literal[
     "security", "people", "animals", "household", "outdoors", "gestures"
 ]

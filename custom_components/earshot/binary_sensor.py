@@ -34,6 +34,7 @@ TRANSLATED = frozenset(
         "glass_break",
         "knock",
         "laugh",
+        "low_battery",
         "meow",
         "rain",
         "running_water",

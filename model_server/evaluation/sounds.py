@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-import itertools
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from model_server.evaluation import synthesis
 from model_server.evaluation.recordings import Clip
 from model_server.evaluation.synthesis import Audio
 from model_server.monitor.monitor import SoundChange, SoundMonitor
-from model_server.monitor.rhythm import RhythmRecognizer
 
 LEAD_S = 3.0
 TAIL_S = 4.0
@@ -141,104 +139,3 @@ def noises(minutes: int, seed: int = 9000) -> Iterator[Audio]:
             yield synthesis.noise(
                 60.0, colours[number % 4], seed=seed + number, rms=rms
             )
-
-
-def look_alikes(seconds: float = 130.0) -> dict[str, Audio]:
-    """What beeps at home and is no alarm, over a household's background."""
-    made = {
-        "low battery": synthesis.low_battery_chirp(seconds),
-        "low battery, every 30 s": synthesis.low_battery_chirp(seconds, every=30.0),
-        "reversing lorry": synthesis.reversing_beeper(seconds),
-        "reversing lorry, low": synthesis.reversing_beeper(seconds, 1250.0),
-        "microwave": synthesis.microwave(seconds),
-        "microwave, high": synthesis.microwave(seconds, 2600.0),
-        "kitchen timer": synthesis.kitchen_timer(seconds),
-        "kitchen timer, high": synthesis.kitchen_timer(seconds, 3400.0),
-        "telephone": synthesis.phone_ring(seconds),
-    }
-    ground = synthesis.household(seconds, seed=7)
-    return {name: synthesis.mix(audio, ground, 20.0) for name, audio in made.items()}
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One cell of the rhythm grid."""
-
-    label: str
-    frequency: float
-    rt60: float
-    snr_db: float
-    timing: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a condition gave: the labels reported, seconds from the first beep to the report."""
-
-    condition: Condition
-    heard: tuple[str, ...]
-    seconds: float | None
-
-    @property
-    def right(self) -> bool:
-        """Whether exactly the alarm that sounded was reported, once."""
-        return self.heard == (self.condition.label,)
-
-
-TIMINGS: dict[str, dict[str, float]] = {
-    "nominal": {},
-    "all -10 %": {"on": 0.9, "off": 0.9, "pause": 0.9},
-    "all +10 %": {"on": 1.1, "off": 1.1, "pause": 1.1},
-    "on -, off +, pause -": {"on": 0.9, "off": 1.1, "pause": 0.9},
-    "on +, off -, pause +": {"on": 1.1, "off": 0.9, "pause": 1.1},
-    "clock +2 %": {"drift": 0.02},
-    "clock -2 %": {"drift": -0.02},
-    "one beep missed": {"missing": 4},
-}
-
-
-def rhythm_grid(
-    frequencies: Sequence[float] = (520.0, 2900.0, 3100.0, 3500.0),
-    rooms: Sequence[float] = (0.0, 0.4, 0.8),
-    snrs: Sequence[float] = (20.0, 10.0, 5.0, 0.0, -5.0),
-    timings: Sequence[str] = tuple(TIMINGS),
-) -> list[Condition]:
-    """Every combination, of both alarms."""
-    return [
-        Condition(*cell)
-        for cell in itertools.product(
-            ("smoke", "co"), frequencies, rooms, snrs, timings
-        )
-    ]
-
-
-def alarm(condition: Condition, seconds: float, seed: int) -> Audio:
-    """What a microphone hears in a condition; the first beep begins after one second."""
-    factors = TIMINGS[condition.timing]
-    make = synthesis.t3 if condition.label == "smoke" else synthesis.t4
-    on, off, pause = (0.5, 0.5, 1.5) if condition.label == "smoke" else (0.1, 0.1, 5.0)
-    dry = make(
-        seconds,
-        condition.frequency,
-        on=on * factors.get("on", 1.0),
-        off=off * factors.get("off", 1.0),
-        pause=pause * factors.get("pause", 1.0),
-        drift=factors.get("drift", 0.0),
-        missing=(int(factors["missing"]),) if "missing" in factors else (),
-        start=1.0,
-    )
-    wet = synthesis.room(dry, condition.rt60, seed=seed)
-    grounds = (
-        synthesis.household(seconds, seed=seed),
-        synthesis.noise(seconds, "pink", seed=seed),
-        synthesis.music(seconds, seed=seed),
-    )
-    return synthesis.mix(wet, grounds[seed % 3], condition.snr_db)
-
-
-def try_condition(condition: Condition, seed: int, seconds: float = 22.0) -> Outcome:
-    """Run the recogniser on one condition."""
-    changes = RhythmRecognizer().push(synthesis.pcm(alarm(condition, seconds, seed)))
-    starts = [change for change in changes if change.state == "start"]
-    late = starts[0].at / SAMPLE_RATE - 1.0 if starts else None
-    return Outcome(condition, tuple(change.label for change in starts), late)

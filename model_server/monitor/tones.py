@@ -1,9 +1,8 @@
-"""Steady tones that switch on and off: what an alarm's sounder leaves in a stream."""
+"""How loud each frequency is that a sounder may have: what the rhythms are looked for in."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,138 +11,118 @@ from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Pcm
 
 HOP = 160
-_FRAME = 512
+HOP_S = HOP / SAMPLE_RATE
+FRAME = 512
+BIN_HZ = SAMPLE_RATE / FRAME
 # Frames are transformed by this many at a time, however the stream is cut, so that
 # the same samples always give the same numbers.
 _BLOCK = 5
-_BIN_HZ = SAMPLE_RATE / _FRAME
-# Domestic sounders are between 2 and 4 kHz, those for sleeping areas at 520 Hz.
-_RANGES_HZ = ((450.0, 600.0), (2000.0, 4000.0))
-_WIDTH = 4
-_NEIGHBOURS = 20
-_GUARD = 4
+# Domestic sounders are between 2 and 4 kHz, those for sleeping areas at 520 Hz, whose
+# square wave has its next partial at three times that.
+_RANGES_HZ = ((450.0, 600.0), (1350.0, 1800.0), (2000.0, 4000.0))
+_BINS = 150
 _FLOOR_DB = -90.0
-_APPEAR_DB = 9.0
-_VANISH_DB = 5.0
-# An echo may come back within a beep's pause, but not to near the beep's own level.
-_ECHO_DB = 8.0
-_FORGET_DB = 20.0 * HOP / SAMPLE_RATE
+_AROUND = np.array([-20, -15, -11, -8, -5, 5, 8, 11, 15, 20])
+
+Power: TypeAlias = npt.NDArray[np.float64]
+Levels: TypeAlias = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Pulse:
-    """A tone that was on: samples since the stream began, Hz, dB."""
+class Spectrogram:
+    """Power of overlapping frames, 32 ms every 10 ms."""
 
-    on: int
-    off: int
-    frequency: float
-    level: float
-
-
-class ToneTracker:
-    """Finds pulses in overlapping narrow channels, once for every step asked for.
-
-    A channel switches on when it rises by a step from its last low and stands
-    9 dB out of the spectrum around it, and off when it has fallen by a step from
-    its last high. Steps are relative, to outlast reverberation and changing
-    noise: a small one follows quick beeps, a large one ignores the fading that a
-    room makes of a long one.
-    """
-
-    def __init__(self, steps_db: Sequence[float]) -> None:
-        """Begin at sample 0; channel `c` of step `s` is number `s * bands + c`."""
-        centres = np.concatenate(
-            [
-                np.arange(int(low / _BIN_HZ), int(high / _BIN_HZ) + 1, _WIDTH // 2)
-                for low, high in _RANGES_HZ
-            ]
-        )
-        self.bands = len(centres)
-        self.channels = self.bands * len(steps_db)
-        self._step_db = np.repeat(np.asarray(steps_db, dtype=np.float64), self.bands)
-        self._bins = centres[:, None] + np.arange(_WIDTH) - _WIDTH // 2
-        offsets = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
-        offsets = offsets[np.abs(offsets) > _GUARD]
-        self._around = np.clip(centres[:, None] + offsets, 1, _FRAME // 2 - 1)
-        self._window = np.hanning(_FRAME + 1)[:-1] * (
-            2 / np.hanning(_FRAME + 1)[:-1].sum()
-        )
+    def __init__(self) -> None:
+        """Begin at sample 0."""
+        window = np.hanning(FRAME + 1)[:-1]
+        self._window = window * (2 / window.sum())
         self._pending = np.zeros(0, dtype=np.float64)
-        self._frame = 0
-        self._on = np.zeros(self.channels, dtype=bool)
-        self._extreme = np.full(self.channels, _FLOOR_DB)
-        self._peak = np.full(self.channels, _FLOOR_DB)
-        self._since = np.zeros(self.channels, dtype=np.int64)
-        self._sums = np.zeros((3, self.channels))
 
-    def push(self, pcm: Pcm) -> list[tuple[int, Pulse]]:
-        """The (channel, pulse) pairs that these samples completed, in order of their end."""
+    def push(self, pcm: Pcm) -> list[Power]:
+        """The blocks of five frames that these samples completed, each (5, bins)."""
         self._pending = np.concatenate([self._pending, pcm.astype(np.float64) / 32768])
-        need = _FRAME + (_BLOCK - 1) * HOP
-        done: list[tuple[int, Pulse]] = []
+        need = FRAME + (_BLOCK - 1) * HOP
+        blocks = []
         at = 0
         while self._pending.size - at >= need:
-            self._block(self._pending[at : at + need], done)
+            samples = self._pending[at : at + need]
+            frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP]
+            spectrum = np.fft.rfft(frames * self._window, axis=1)[:, :_BINS]
+            blocks.append(spectrum.real**2 + spectrum.imag**2)
             at += _BLOCK * HOP
         self._pending = self._pending[at:]
-        return done
+        return blocks
 
-    def _block(
-        self, samples: npt.NDArray[np.float64], done: list[tuple[int, Pulse]]
-    ) -> None:
-        frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::HOP]
-        spectrum = np.fft.rfft(frames * self._window, axis=1)
-        power = spectrum.real**2 + spectrum.imag**2
-        inside = power[:, self._bins]
-        total = inside.sum(axis=2)
-        level = 10 * np.log10(total + 10 ** (_FLOOR_DB / 10))
-        around = _WIDTH * np.median(power[:, self._around], axis=2)
-        out = level - 10 * np.log10(around + 10 ** (_FLOOR_DB / 10))
-        centre = (inside * self._bins).sum(axis=2) / np.maximum(total, 1e-30)
-        copies = self.channels // self.bands
-        level, out = np.tile(level, copies), np.tile(out, copies)
-        total, centre = np.tile(total, copies), np.tile(centre, copies)
-        for index in range(_BLOCK):
-            self._step(level[index], out[index], total[index], centre[index], done)
-            self._frame += 1
 
-    def _step(
-        self,
-        level: npt.NDArray[np.float64],
-        out: npt.NDArray[np.float64],
-        power: npt.NDArray[np.float64],
-        centre: npt.NDArray[np.float64],
-        done: list[tuple[int, Pulse]],
-    ) -> None:
-        on = self._on
-        self._extreme = np.where(
-            on, np.maximum(self._extreme, level), np.minimum(self._extreme, level)
-        )
-        ends = on & ((level < self._extreme - self._step_db) | (out < _VANISH_DB))
-        self._peak -= _FORGET_DB
-        begins = (
-            ~on
-            & (level > self._extreme + self._step_db)
-            & (level > self._peak - _ECHO_DB)
-            & (out > _APPEAR_DB)
-        )
-        self._peak = np.where(on, np.maximum(self._peak, level), self._peak)
-        if ends.any():
-            done += [
-                (int(channel), self._pulse(channel)) for channel in np.flatnonzero(ends)
-            ]
-        turned = ends | begins
-        self._extreme[turned] = level[turned]
-        self._on = on ^ turned
-        self._since[begins] = self._frame
-        self._sums[:, begins] = 0
-        self._sums += np.stack([self._on, power * self._on, power * centre * self._on])
+class LevelHistory:
+    """The last 20 s in dB, (rows, bins); a row is the mean power of some frames."""
 
-    def _pulse(self, channel: np.intp) -> Pulse:
-        frames, power, weighted = self._sums[:, channel]
-        return Pulse(
-            on=int(self._since[channel]) * HOP + _FRAME // 2,
-            off=self._frame * HOP + _FRAME // 2,
-            frequency=float(weighted / power * _BIN_HZ),
-            level=float(10 * np.log10(power / frames)),
+    def __init__(self, every: int) -> None:
+        """Begin before the first of rows of so many frames, after silence."""
+        self.rows = 0
+        self._every = every
+        self._kept = 2000 // every
+        self._at = self._kept
+        self._levels = np.full((2 * self._kept, _BINS), _FLOOR_DB, dtype=np.float32)
+        self._partial = np.zeros((0, _BINS))
+
+    def push(self, power: Power) -> int:
+        """Take a block of frames; returns how many rows it completed."""
+        if self._every > 1:
+            frames = np.concatenate([self._partial, power])
+            count = len(frames) // self._every
+            self._partial = frames[count * self._every :]
+            power = frames[: count * self._every]
+            power = power.reshape(count, self._every, _BINS).mean(axis=1)
+        if self._at + len(power) > len(self._levels):
+            self._levels[: self._kept] = self._levels[self._at - self._kept : self._at]
+            self._at = self._kept
+        self._levels[self._at : self._at + len(power)] = 10 * np.log10(
+            power + 10 ** (_FLOOR_DB / 10)
         )
+        self._at += len(power)
+        self.rows += len(power)
+        return len(power)
+
+    def until(self, end: int, rows: int) -> Levels:
+        """The `rows` before row `end`, which is at most a block ago."""
+        last = self._at - (self.rows - end)
+        return self._levels[max(0, last - rows) : last]
+
+
+def tone_bins() -> npt.NDArray[np.int64]:
+    """The bins in which sounders have their tone."""
+    return np.concatenate(
+        [
+            np.arange(int(low / BIN_HZ) + 1, int(high / BIN_HZ) + 1)
+            for low, high in _RANGES_HZ
+        ]
+    )
+
+
+def frequency(levels: Levels, channel: int) -> float:
+    """Hz of a tone in a channel, by the power of it and the two beside it."""
+    power = 10 ** (levels[:, channel - 1 : channel + 2].astype(np.float64) / 10)
+    weights = power.sum(axis=0)
+    centre = (weights * (channel + np.arange(-1, 2))).sum() / weights.sum()
+    return float(centre * BIN_HZ)
+
+
+def outstanding(levels: Levels, channel: int) -> float:
+    """By how many dB a channel stands out of the spectrum around it."""
+    near = [
+        one
+        for one in range(max(1, channel - 20), channel + 21)
+        if abs(one - channel) > 4
+    ]
+    return float((levels[:, channel] - np.median(levels[:, near], axis=1)).mean())
+
+
+def stands_out(
+    top: Levels, channels: npt.NDArray[np.int64], by_db: float
+) -> npt.NDArray[np.bool_]:
+    """Which channels are peaks of a spectrum, roughly: what spares looking closer."""
+    level = top[channels]
+    beside = np.maximum(top[channels - 1], top[channels + 1])
+    around = np.median(top[np.clip(channels[:, None] + _AROUND, 1, _BINS - 1)], axis=1)
+    out: npt.NDArray[np.bool_] = (level >= beside - 3.0) & (level >= around + by_db)
+    return out

@@ -19,7 +19,7 @@ def test_every_label_is_scored_by_the_network_or_is_an_alarm() -> None:
     gestures = {slug for slug, label in catalogue.items() if label.group == "gestures"}
 
     assert scored == set(EmbeddedClassifier().labels)
-    assert alarms == {"smoke", "co"}
+    assert alarms == {"smoke", "co", "low_battery"}
     assert gestures == set(catalogue) - scored - alarms
 
 
@@ -29,10 +29,11 @@ def test_alarms_come_first_and_have_home_assistants_device_classes() -> None:
     assert list(catalogue)[:2] == ["smoke", "co"]
     assert catalogue["smoke"].device_class == "smoke"
     assert catalogue["co"].device_class == "carbon_monoxide"
+    assert catalogue["low_battery"].device_class == "battery"
     assert {
         label.device_class
         for slug, label in catalogue.items()
-        if slug not in ("smoke", "co")
+        if slug not in ("smoke", "co", "low_battery")
     } == {"sound"}
 
 
