@@ -19,6 +19,7 @@ from .conftest import Witness, microphone, set_up, wait_for
 from .fake_server import LABELS, FakeServer
 
 BLUEPRINTS = Path(__file__).parents[2] / "blueprints"
+PROBLEM = "binary_sensor.kitchen_problem"
 GESTURE = "event.kitchen_gesture"
 SOUND = "event.kitchen_sound"
 CLAP = {
@@ -46,7 +47,7 @@ async def test_a_gesture_fires_its_own_event_and_nothing_else(
     stream = await clever.stream()
     await wait_for(lambda: hass.states.get(GESTURE).state == "unknown")
     sensors = {entity.entity_id for entity in hass.states.async_all("binary_sensor")}
-    assert sensors == {"binary_sensor.kitchen_smoke_alarm"}
+    assert sensors == {PROBLEM, "binary_sensor.kitchen_smoke_alarm"}
     changes = async_capture_events(hass, "state_changed")
     await stream.sound("double_clap", "start", "gesture-1", score=0.9)
     await stream.sound("double_clap", "end", "gesture-1", score=0.9)
@@ -69,7 +70,7 @@ async def test_a_microphone_for_gestures_alone_has_no_event_of_sounds(
     await set_up(hass, clever, microphone({"url": str(tone)}, labels=["double_clap"]))
     await wait_for(lambda: hass.states.get(GESTURE).state == "unknown")
     assert hass.states.get(SOUND) is None
-    assert hass.states.async_all("binary_sensor") == []
+    assert hass.states.async_entity_ids("binary_sensor") == [PROBLEM]
 
 
 async def test_a_microphone_without_gestures_has_no_event_of_gestures(
