@@ -101,8 +101,8 @@ async def test_a_replay_is_what_the_stream_was_told_to_the_bit(
     lanes: list[SoundLane] = []
     begin = SoundLane.__init__
 
-    def watched(lane: SoundLane, *arguments: Any) -> None:
-        begin(lane, *arguments)
+    def watched(lane: SoundLane, *arguments: Any, **options: Any) -> None:
+        begin(lane, *arguments, **options)
         lanes.append(lane)
 
     monkeypatch.setattr(SoundLane, "__init__", watched)
