@@ -73,9 +73,7 @@ def main(
         table.add_row("labels, windows", f"{len(rules)}, {WEEK_WINDOWS}")
         table.add_row("MB on the disk", f"{size / 1e6:.1f}")
         table.add_row("bytes per window", f"{size / WEEK_WINDOWS:.1f}")
-        table.add_row(
-            "CPU µs per window to write", f"{written / WEEK_WINDOWS * 1e6:.0f}"
-        )
+        table.add_row("µs per window to write", f"{written / WEEK_WINDOWS * 1e6:.0f}")
         for label in (None, "glass_break"):
             since = T0 - timedelta(days=1)
             began = time.perf_counter()
