@@ -27,7 +27,6 @@ from model_server.audio.decode import decode_audio
 from model_server.audio.flac import flac
 from model_server.audio.picture import spectrogram_png
 from model_server.listen import talk
-from model_server.monitor import pattern
 from model_server.monitor.rhythm import RhythmRecognizer
 from model_server.settings import ClipSettings
 from tests.server.client import House, Serve, of_kind
@@ -155,7 +154,7 @@ async def test_a_smoke_alarm_is_kept_with_what_came_before_it(serve: Serve) -> N
         heard = decoded(answer.content)
         first = round(at(told["start"]) * SAMPLE_RATE)
         assert np.array_equal(heard, pcm[first : first + heard.size])
-        (found,) = RhythmRecognizer([pattern.T3]).push(heard)
+        (found,) = RhythmRecognizer(["smoke"]).push(heard)
         assert found.label == "smoke"
         assert await house.metric("earshot_clips_total", outcome="kept") == 1
 

@@ -14,10 +14,10 @@ from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import Classification, EngineInfo
 from model_server.engines.embedded.sounds import EmbeddedClassifier
 from model_server.evaluation import synthesis
+from model_server.evaluation.beeping import look_alikes
 from model_server.evaluation.sounds import (
     embed,
     false_alarms,
-    look_alikes,
     noises,
     recall,
     songs,

@@ -100,7 +100,7 @@ def test_sensitivity_decides_what_is_heard() -> None:
     for sensitivity, heard in (("low", []), ("high", [("bark", "start")])):
         tuning = Tuning({}, sensitivity)  # type: ignore[arg-type] # of a literal
         one = SoundMonitor(Level(), [BARK], tuning)
-        assert states(one.push(play((5.0, 0.5)))) == heard
+        assert states(one.push(play((5.0, 0.6)))) == heard
 
 
 def test_barking_with_pauses_is_told_to_be_sustained_with_the_latest_events_id() -> (

@@ -61,7 +61,9 @@ def data(tmp_path: Path) -> Path:
 
 
 def _run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    # Wide enough that no message is cut into lines.
+    wide = CliRunner(env={"COLUMNS": "400"})
+    result = wide.invoke(app, [str(one) for one in arguments])
     return result.exit_code, result.output
 
 
