@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import io
 from pathlib import Path
 import signal
@@ -116,8 +115,8 @@ async def _perform(house: House, timeline: Timeline, scene: scenes.Scene) -> Pla
         return await perform(house, scene, timeline.playing)
     finally:
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling
+        # Awaited by itself, its end would hide that this is to end, too.
+        await asyncio.wait([telling])
 
 
 def _invite(house: House, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Self
 
@@ -118,8 +117,7 @@ class HomeClient:
         """Close the WebSocket, if there is one."""
         if self._reader is not None:
             self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+            await asyncio.wait([self._reader])
             self._reader = None
         if self._socket is not None:
             await self._socket.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 import logging
@@ -201,8 +201,11 @@ class Microphone:
             finally:
                 for task in tasks:
                     task.cancel()
-                    with suppress(asyncio.CancelledError, ConnectionLost):
-                        await task
+                # Awaited by themselves, their end would hide that this is to end, too.
+                ends = await asyncio.gather(*tasks, return_exceptions=True)
+            for end in ends:
+                if isinstance(end, Exception) and not isinstance(end, ConnectionLost):
+                    raise end
             if stream.stopped is None or stream.stopped.reason != "ended":
                 raise ConnectionLost("the server shut down")
 

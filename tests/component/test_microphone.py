@@ -19,7 +19,7 @@ from custom_components.earshot.client import (
     Start,
     Transcript,
 )
-from custom_components.earshot.client.connection import StreamResult
+from custom_components.earshot.client.connection import Stream, StreamResult
 from custom_components.earshot.microphone import Microphone, Settings
 from custom_components.earshot.open_sounds import OpenSounds
 from custom_components.earshot.sources.base import SourceError
@@ -155,6 +155,27 @@ async def test_without_sounds_no_labels_are_asked_for(
     )
     rig.start()
     assert "labels" not in (await rig.server.stream()).start
+
+
+async def test_it_ends_even_while_a_stream_is_being_closed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    async def close(stream: Stream) -> None:
+        closing.set()
+        await closed.wait()
+
+    monkeypatch.setattr(Stream, "close", close)
+    rig.start()
+    await (await rig.server.stream()).drop()
+    await closing.wait()
+    assert rig.task is not None
+    rig.task.cancel()
+    await asyncio.sleep(0)
+    closed.set()
+    await wait_for(rig.task.done)
+    assert rig.task.cancelled()
 
 
 async def test_a_server_restart_in_an_alarm_gives_one_start_and_one_end(
