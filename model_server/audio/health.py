@@ -85,39 +85,6 @@ _RULES: dict[Problem, _Rule] = {
     "stuck": _Rule(16, 15, 3),
     "looped": _Rule(16, 15, 3),
 }
-_BLOCKS = 4
-"""A second of silence, in quarters; a word's stop is shorter."""
-PAUSES = 3
-PAUSES_WITHIN_S = 600
-SOUND_DBFS = -65.0
-"""A camera's noise gate, and a low-noise microphone, are dead silent between sounds.
-Three such pauses within ten minutes, with sound between them, are taken for that."""
-GATED_S = 12 * 3600
-"""Longer than a night: a microphone of that kind may be silent for so long."""
-
-QUIET_S = 40
-QUIET_FLOOR_DBFS = -85.0
-QUIET_LOUDEST_DBFS = -70.0
-"""Speech at arm's length is at -30; at -75 the monitor takes a window for silence."""
-LIVELY_DB, LIVELY_SHARE = 6.0, 0.15
-"""So much of the time must rise above the floor: then there is life in the room, and
-only the gain is wrong. A bedroom at night is quiet but not lively."""
-
-CLIP = 0.99 * FULL_SCALE
-CLIP_RUN = 3
-"""Consecutive samples: one or two at full scale are a peak that just fits."""
-CLIP_SHARE = 0.01
-CLIP_S, CLIPPED_S, CLIP_HEALED_S = 30, 15, 3
-"""A slammed door or a cry close by clips for some seconds, a wrong gain for most."""
-
-REPEAT_S, REPEATED_S, REPEAT_HEALED_S = 16, 15, 3
-REPEAT_DBFS = -75.0
-"""Quieter audio has so few values that it may repeat by chance."""
-
-OFFSET = 0.01 * FULL_SCALE
-"""Common in cheap microphones, which hear all the same: a problem if there is no more."""
-LARGE_OFFSET, OFFSET_RATIO = 0.1 * FULL_SCALE, 100.0
-"""So large, and so much larger than the sound on it, is a broken capsule or cable."""
 
 _BLOCKS = 4
 _MEMORY_S = max(QUIET_S, *(rule.window for rule in _RULES.values()))
