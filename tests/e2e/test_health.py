@@ -14,7 +14,7 @@ import pytest_asyncio
 from demo import home
 from demo.air import RATE, Air, on_air
 from demo.house import House
-from demo.journal import Entry, State
+from demo.journal import Entry, Message, State
 
 PROBLEM = "binary_sensor.cellar_cellar_problem"
 TOPIC = "earshot/cellar/health"
@@ -78,6 +78,7 @@ async def test_silence_is_a_problem_within_a_minute_until_something_is_heard(
     assert await house.journal.until(_turns("off"), began, 60)
     assert await _until_repairs(house, [])
 
+    assert await house.journal.until(_healed, began, 10)
     kept = house.journal.messages(began, TOPIC)
     assert [message.json()["problems"] for message in kept] == [["silent"], []]
     assert {(message.qos, message.retain) for message in kept} == {(1, True)}
@@ -87,6 +88,11 @@ async def test_silence_is_a_problem_within_a_minute_until_something_is_heard(
         message.json()["problems"] == []
         for message in house.journal.messages(house.air.began, "earshot/kitchen/health")
     )
+
+
+def _healed(entries: list[Entry]) -> bool:
+    told = [e for e in entries if isinstance(e, Message) and e.topic == TOPIC]
+    return bool(told) and told[-1].json()["problems"] == []
 
 
 def _turns(state: str):

@@ -16,6 +16,7 @@ from demo.scenes import SIREN
 
 _SOON_S = 30.0
 _HALL = "earshot/hall/sound"
+_HALL_SMOKE = f"{_HALL}/smoke"
 _PANEL = "alarm_control_panel.house"
 _PROFILE = "select.127_0_0_1_profile"
 
@@ -98,7 +99,9 @@ async def test_night_hears_what_home_does_not_and_the_panel_ends_it(
     assert await house.journal.until(_told(_HALL), away, _SOON_S)
     (end,) = (message.json() for message in house.journal.messages(away, _HALL))
     assert (end["id"], end["state"]) == (onset["id"], "end")
-    kept = house.journal.messages(began, "earshot/hall/sound/smoke")
+    # Published right after the event's end.
+    assert await house.journal.until(_kept("OFF"), away, _SOON_S)
+    kept = house.journal.messages(began, _HALL_SMOKE)
     assert [message.payload for message in kept] == ["ON", "OFF"]
     # No other microphone lost anything by it, and none had to connect again.
     kitchen = house.journal.messages(began, "earshot/kitchen/sound")
@@ -114,6 +117,14 @@ async def test_night_hears_what_home_does_not_and_the_panel_ends_it(
 def _told(topic: str) -> Callable[[list[Entry]], bool]:
     return lambda entries: any(
         isinstance(entry, Message) and entry.topic == topic for entry in entries
+    )
+
+
+def _kept(payload: str) -> Callable[[list[Entry]], bool]:
+    return lambda entries: any(
+        isinstance(entry, Message)
+        and (entry.topic, entry.payload) == (_HALL_SMOKE, payload)
+        for entry in entries
     )
 
 
