@@ -29,10 +29,10 @@ from model_server.evaluation.report import (
     hear,
     listen,
     macro_recall,
-    rule_of,
     tune,
 )
 from model_server.monitor.detector import Rule
+from model_server.monitor.rules import catalogue_rule
 from model_server.settings import SettingsError, load_settings
 
 app = typer.Typer(
@@ -158,7 +158,7 @@ def measure(
         if label.source == "classifier" and label.slug in classifier.labels
     ]
     columns = [
-        (label.slug, classifier.labels.index(label.slug), rule_of(label))
+        (label.slug, classifier.labels.index(label.slug), catalogue_rule(label))
         for label in labels
     ]
     bar = Progress(

@@ -111,12 +111,6 @@ class Figures:
         }
 
 
-def rule_of(label: SoundLabel) -> Rule:
-    """The rule that the catalogue gives a label."""
-    hold = round(label.hold_s * SAMPLE_RATE)
-    return Rule(label.on_score, label.off_score, label.k, label.n, hold)
-
-
 def hear(
     samples: Sequence[Sample],
     classifier: SoundClassifier,

@@ -12,6 +12,7 @@ from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import SoundClassifier
 from model_server.evaluation import synthesis
 from model_server.evaluation.synthesis import Audio
+from model_server.monitor.decider import quantise
 from model_server.monitor.detector import Rule, State, advance
 
 # As the monitor cuts its stream and leaves out what is silent.
@@ -111,9 +112,5 @@ def _scored(classifier: SoundClassifier, windows: Audio) -> Scores:
     loud = np.flatnonzero(np.sqrt(np.mean(windows**2, axis=1)) >= SILENT)
     if loud.size:
         told = classifier.classify(windows[loud]).scores
-        scores[loud] = _quantised(told)
+        scores[loud] = quantise(told)
     return scores
-
-
-def _quantised(scores: npt.NDArray[np.float32]) -> Scores:
-    return np.rint(np.clip(scores.astype(np.float64), 0, 1) * 255).astype(np.uint8)

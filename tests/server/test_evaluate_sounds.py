@@ -27,6 +27,7 @@ from model_server.evaluation.recordings import DataError
 from model_server.evaluation.scoring import firing, score, starts
 from model_server.monitor.detector import Rule
 from model_server.monitor.monitor import SoundMonitor
+from model_server.monitor.rules import catalogue_rule
 
 RATE = 16_000
 Audio = npt.NDArray[np.float32]
@@ -220,7 +221,7 @@ def test_scored_windows_begin_the_events_that_the_monitor_begins() -> None:
     cut = np.array_split(audio, [5, 5000, 90_000, 90_001])
     track = score(Ear(), cut)
 
-    rules = [(each, report.rule_of(each)) for each in (siren, bark)]
+    rules = [(each, catalogue_rule(each)) for each in (siren, bark)]
     found = [
         (each.slug, start.at)
         for place, (each, rule) in enumerate(rules)
@@ -334,7 +335,7 @@ def test_a_tuned_threshold_is_the_lowest_within_the_limit() -> None:
         )
     )
     bark = label("bark", k=2, n=3)
-    rule = report.rule_of(bark)
+    rule = catalogue_rule(bark)
 
     best = report.tune(bark, 1, heard, home, rule)
 
@@ -487,7 +488,7 @@ def test_without_matplotlib_plots_say_what_to_run(
 def test_matplotlib_itself_draws(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     heard = list(report.hear([sample("siren", whistle(3000))], Ear(), 20))
-    columns = [("siren", 0, report.rule_of(label("siren")))]
+    columns = [("siren", 0, catalogue_rule(label("siren")))]
 
     first = plots.draw_confusion(tmp_path, *report.confusion(heard, columns))
     second = plots.draw_curves(tmp_path, heard, columns)
