@@ -23,7 +23,9 @@ ESC50 = (
     "siren", "sneezing", "snoring", "thunderstorm", "toilet_flush", "train",
     "vacuum_cleaner", "washing_machine", "water_drops", "wind",
 )  # fmt: skip
-CLASSES = (*ESC50, "speech", "scream", "music", "beep")
+GUARD = ("scratch", "impact", "engine_start")
+"""What a guard listens for, of which there are no recordings: it is generated."""
+CLASSES = (*ESC50, "speech", "scream", "music", "beep", *GUARD)
 """What the network tells apart; the catalogue's labels are some of these."""
 
 HELD_OUT = "esc50-fold4"
