@@ -27,11 +27,20 @@ from .client import (
 )
 from .client.connection import StreamResult
 from .commands import async_run_command
-from .const import CONF_CAMERA, CONF_CLIPS, CONF_COMMANDS, CONF_SLUG, DOMAIN, HOME
+from .const import (
+    CONF_CAMERA,
+    CONF_CLIPS,
+    CONF_COMMANDS,
+    CONF_GUARD,
+    CONF_SLUG,
+    DOMAIN,
+    HOME,
+)
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
+from .sentry import Sentry
 from .sources.base import Source, SourceError
 from .sources.camera import CameraSource
 from .sources.ffmpeg import FfmpegSource
@@ -101,6 +110,9 @@ class MicrophoneDevice(Listener):
             *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
         )
         self.clips = bool(self.labels) and info.clips and data.get(CONF_CLIPS, False)
+        self.sentry: Sentry | None = None
+        if self.labels and data.get(CONF_GUARD, False):
+            self.sentry = Sentry(hass, self._guard_changed)
         self.hears = False
         self.understands = True
         self.sounding: set[str] = set()
@@ -165,6 +177,8 @@ class MicrophoneDevice(Listener):
         task.cancel()
         await asyncio.wait([task])
         self.health.clear()
+        if self.sentry is not None:
+            self.sentry.async_rest()
 
     @callback
     def async_add_listener(
@@ -204,14 +218,19 @@ class MicrophoneDevice(Listener):
             self._publisher.send(
                 payloads.clip_topic(self.slug), payloads.clip_payload(result)
             )
+            if self.sentry is not None:
+                self.sentry.clip(result)
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:
                 self._transcript(result)
-        elif isinstance(result, Level) and self._publish_level:
-            self._publisher.send_now(
-                payloads.level_topic(self.slug), payloads.level_payload(result)
-            )
+        elif isinstance(result, Level):
+            if self.sentry is not None:
+                self.sentry.level(result)
+            if self._publish_level:
+                self._publisher.send_now(
+                    payloads.level_topic(self.slug), payloads.level_payload(result)
+                )
         elif isinstance(result, Health):
             self.health.heard(result)
         self._notify(result)
@@ -251,6 +270,8 @@ class MicrophoneDevice(Listener):
                 )
             return
         if sound.state == "start":
+            if self.sentry is not None:
+                self.sentry.sound(sound)
             self.sounding.add(sound.label)
         elif sound.state == "end":
             self.sounding.discard(sound.label)
@@ -263,6 +284,18 @@ class MicrophoneDevice(Listener):
             "ON" if on else "OFF",
             EXPIRY_S,
         )
+
+    @callback
+    def _guard_changed(self) -> None:
+        """Publish and show how far it has come."""
+        if self.sentry is not None:
+            self._publisher.send(
+                payloads.guard_topic(self.slug),
+                payloads.guard_payload(
+                    self.slug, self.sentry.state, self.sentry.signs, utc_now()
+                ),
+            )
+        self._notify(None)
 
     @callback
     def _health_changed(self) -> None:

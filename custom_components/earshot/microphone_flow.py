@@ -29,6 +29,7 @@ from .const import (
     CONF_CAMERA,
     CONF_CLIPS,
     CONF_COMMANDS,
+    CONF_GUARD,
     CONF_LABELS,
     CONF_SLUG,
     CONF_SOUNDS,
@@ -59,6 +60,7 @@ def _schema(source: str, info: Info) -> vol.Schema:
                 CONF_COMMANDS, default=info.speech is not None
             ): BooleanSelector(),
             vol.Required(CONF_CLIPS, default=False): BooleanSelector(),
+            vol.Required(CONF_GUARD, default=False): BooleanSelector(),
             **(profile_form.sections(labels) if labels else {}),
         }
     )

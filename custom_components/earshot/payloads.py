@@ -1,11 +1,14 @@
 """What is published: results as JSON, and the topics below the base topic."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 import json
 from typing import Any
 
 from .client import Clip, Engine, Level, Result, Sound, Transcript
 from .commands import CommandOutcome
+from .sentry import Sign
 
 ONLINE = "online"
 OFFLINE = "offline"
@@ -29,6 +32,11 @@ def clip_topic(microphone: str) -> str:
 def gesture_topic(microphone: str) -> str:
     """Return where gestures go."""
     return f"{microphone}/gesture"
+
+
+def guard_topic(microphone: str) -> str:
+    """Return where it is told how far it has come around what a microphone guards."""
+    return f"{microphone}/guard"
 
 
 def transcript_topic(microphone: str) -> str:
@@ -156,6 +164,20 @@ def health_payload(microphone: str, problems: tuple[str, ...], time: datetime) -
     """Return what is wrong since `time`."""
     return json.dumps(
         {"time": time.isoformat(), "microphone": microphone, "problems": problems}
+    )
+
+
+def guard_payload(
+    microphone: str, state: str, signs: Iterable[Sign], time: datetime
+) -> str:
+    """Return how far it has come since `time`, and the signs that led there."""
+    return json.dumps(
+        {
+            "time": time.isoformat(),
+            "microphone": microphone,
+            "state": state,
+            "signs": [asdict(sign) | {"time": sign.time.isoformat()} for sign in signs],
+        }
     )
 
 

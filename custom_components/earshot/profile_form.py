@@ -22,6 +22,7 @@ import voluptuous as vol
 from .client import Label
 from .const import (
     AWAY,
+    CONF_GUARD,
     CONF_LABELS,
     CONF_RULES,
     CONF_SENSITIVITY,
@@ -83,7 +84,9 @@ def sections(labels: tuple[Label, ...]) -> dict[vol.Marker, section]:
             vol.Required(CONF_SENSITIVITY, default="normal"): _select(
                 SENSITIVITIES, CONF_SENSITIVITY
             ),
-            vol.Optional(CONF_RULES, default=list): _rules(labels),
+            vol.Optional(CONF_RULES, default=list): _rules(
+                tuple(label for label in labels if label.tunable)
+            ),
         }
     )
     return {
@@ -221,8 +224,9 @@ def _read_rule(label: str, given: Mapping[str, Any]) -> dict[str, float]:
 
 
 def shown(data: Mapping[str, Any], labels: tuple[Label, ...]) -> dict[str, Any]:
-    """Return what is kept as the form shows it, without labels that no longer exist."""
+    """Return what is kept as the form shows it, without labels that no longer can be."""
     known = {label.slug for label in labels}
+    tunable = {label.slug for label in labels if label.tunable}
     profiles = {
         profile: kept
         | {CONF_LABELS: [each for each in kept.get(CONF_LABELS, []) if each in known]}
@@ -232,7 +236,7 @@ def shown(data: Mapping[str, Any], labels: tuple[Label, ...]) -> dict[str, Any]:
     rules = [
         {CONF_LABEL: label, **rule}
         for label, rule in data.get(CONF_RULES, {}).items()
-        if label in known
+        if label in tunable
     ]
     tuning = {
         CONF_SENSITIVITY: data.get(CONF_SENSITIVITY, "normal"),
@@ -242,8 +246,11 @@ def shown(data: Mapping[str, Any], labels: tuple[Label, ...]) -> dict[str, Any]:
 
 
 def hears_nothing(data: Mapping[str, Any]) -> bool:
-    """Tell whether sounds are on but no profile has any."""
-    return data[CONF_SOUNDS] and not any(
-        each.get(CONF_LABELS)
-        for each in (data, data.get(NIGHT, {}), data.get(AWAY, {}))
+    """Tell whether sounds are on but no profile has any, nor a guard its own."""
+    return data[CONF_SOUNDS] and not (
+        data.get(CONF_GUARD, False)
+        or any(
+            each.get(CONF_LABELS)
+            for each in (data, data.get(NIGHT, {}), data.get(AWAY, {}))
+        )
     )

@@ -1,7 +1,7 @@
 """Profiles: what each microphone listens for at home, at night and away."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from .client import Info, Label, Rules, Sensitivity
 from .const import (
     AWAY,
     CONF_ALARM_PANEL,
+    CONF_GUARD,
     CONF_LABELS,
     CONF_RULES,
     CONF_SENSITIVITY,
@@ -30,6 +31,7 @@ from .const import (
     NIGHT,
     PROFILES,
 )
+from .sentry import SIGNS
 
 PANEL: Mapping[str, str] = {
     AlarmControlPanelState.ARMED_AWAY: AWAY,
@@ -63,10 +65,17 @@ def hearings(data: Mapping[str, Any], info: Info) -> dict[str, Hearing]:
         return dict.fromkeys(PROFILES, Hearing())
     labels = info.sounds.labels
     home = Hearing(_known(data[CONF_LABELS], labels), _sensitivity(data, "normal"))
-    return {HOME: home} | {
+    chosen = {HOME: home} | {
         profile: _hearing(data.get(profile, {}), home, labels)
         for profile in PROFILES
         if profile != HOME
+    }
+    if not data.get(CONF_GUARD, False):
+        return chosen
+    # A guard hears its signs whatever the profile; its own switch puts it to rest.
+    return {
+        profile: replace(each, labels=_known([*each.labels, *SIGNS], labels))
+        for profile, each in chosen.items()
     }
 
 

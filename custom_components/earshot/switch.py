@@ -1,4 +1,4 @@
-"""Whether a microphone listens."""
+"""Whether a microphone listens, and whether it guards."""
 
 from typing import Any, override
 
@@ -11,6 +11,7 @@ from homeassistant.helpers.restore_state import RestoreEntity
 from .coordinator import EarshotConfigEntry
 from .device import MicrophoneDevice
 from .entity import MicrophoneEntity
+from .sentry import Sentry
 
 PARALLEL_UPDATES = 1
 
@@ -20,11 +21,12 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a switch per microphone."""
+    """Add a switch per microphone, and one for its guard."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
-        async_add_entities(
-            [ListeningSwitch(entry, microphone)], config_subentry_id=subentry_id
-        )
+        entities: list[SwitchEntity] = [ListeningSwitch(entry, microphone)]
+        if microphone.sentry is not None:
+            entities.append(GuardSwitch(entry, microphone, microphone.sentry))
+        async_add_entities(entities, config_subentry_id=subentry_id)
 
 
 class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
@@ -67,3 +69,46 @@ class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
         """Stop listening."""
         await self._microphone.async_silence()
         self.async_write_ha_state()
+
+
+class GuardSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
+    """On while what the microphone hears may become a heads-up or an alarm."""
+
+    _attr_translation_key = "guard"
+
+    def __init__(
+        self, entry: EarshotConfigEntry, microphone: MicrophoneDevice, sentry: Sentry
+    ) -> None:
+        """Switch one microphone's guard."""
+        super().__init__(entry, microphone, "guard_switch")
+        self._sentry = sentry
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True: it can be switched while the microphone is deaf."""
+        return True
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Return whether it guards."""
+        return self._sentry.armed
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Guard, unless it was switched off before the restart."""
+        await super().async_added_to_hass()
+        last = await self.async_get_last_state()
+        if last is None or last.state != STATE_OFF:
+            self._sentry.async_arm()
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Guard."""
+        self._sentry.async_arm()
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Stand down; a heads-up or an alarm is over."""
+        self._sentry.async_disarm()

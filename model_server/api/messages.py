@@ -15,6 +15,7 @@ from model_server.catalogue import (
     MAX_SUSTAIN_S,
     MAX_WINDOWS,
     MIN_HOLD_S,
+    Source,
 )
 from model_server.engines.base import Rejection
 from model_server.monitor.monitor import Gate, SoundState
@@ -284,6 +285,7 @@ class Label(Message):
     device_class: str
     default: bool
     sustain_s: float | None = None
+    source: Source = "classifier"
 
 
 class SpeechCapability(Message):

@@ -188,6 +188,7 @@ class Service:
                     device_class=label.device_class,
                     default=label.default,
                     sustain_s=label.sustain_s,
+                    source=label.source,
                 )
                 for label in self.catalogue.values()
             ],

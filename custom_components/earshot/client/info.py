@@ -12,7 +12,10 @@ from .requests import PROTOCOL
 
 @dataclass(frozen=True)
 class Label:
-    """A sound label the server can report; `sustain_s` is when it tells that it lasts."""
+    """A sound label the server can report; `sustain_s` is when it tells that it lasts.
+
+    `source` says what finds it: a classifier, the alarm rhythm or the gestures.
+    """
 
     slug: str
     name: str
@@ -20,6 +23,12 @@ class Label:
     device_class: str
     default: bool
     sustain_s: float | None = None
+    source: str = "classifier"
+
+    @property
+    def tunable(self) -> bool:
+        """Return whether it has scores, which rules are about."""
+        return self.source == "classifier"
 
     @property
     def is_gesture(self) -> bool:
@@ -36,6 +45,7 @@ class Label:
             fields.string(data, "device_class"),
             fields.boolean(data, "default"),
             fields.optional_number(data, "sustain_s"),
+            fields.optional_string(data, "source") or "classifier",
         )
 
 

@@ -42,6 +42,9 @@ SLUGS = {
     "thunderstorm": "thunder",
     "fireworks": "fireworks",
     "rain": "rain",
+    "scratch": "scratch",
+    "impact": "impact",
+    "engine_start": "engine_start",
 }
 
 
