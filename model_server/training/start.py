@@ -17,6 +17,7 @@ def begin_with(net: SoundNet, weights: Path, log_mel: Tensor) -> None:
 
     An exported network has its batch norms folded into the convolutions. They are
     given back the statistics of these examples, (n, frames, 64), and what undoes them.
+    Classes that were added behind those of the file keep their random weights.
     """
     try:
         graph = onnx.load(str(weights)).graph
@@ -32,16 +33,17 @@ def begin_with(net: SoundNet, weights: Path, log_mel: Tensor) -> None:
         if node.op_type in ("Conv", "Gemm")
     ]
     pairs = _pairs(net)
-    shapes = [conv.weight.shape for conv, _ in pairs] + [net.head.weight.shape]
+    *convolutions, head = folded
+    known = len(head[0])
+    shapes = [conv.weight.shape for conv, _ in pairs] + [net.head.weight[:known].shape]
     if [one[0].shape for one in folded] != shapes:
         raise ValueError(f"{weights} is another network than the one to train")
-    *convolutions, head = folded
     with torch.no_grad():
         for (conv, norm), (weight, bias) in zip(pairs, convolutions, strict=True):
             conv.weight.copy_(weight)
             _plain(norm, bias)
-        net.head.weight.copy_(head[0])
-        net.head.bias.copy_(head[1])
+        net.head.weight[:known].copy_(head[0])
+        net.head.bias[:known].copy_(head[1])
         _measure(net, pairs, log_mel)
 
 
