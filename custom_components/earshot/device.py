@@ -1,19 +1,17 @@
 """One microphone in Home Assistant: its results to entities, to MQTT, and to the house."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 import logging
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, override
 
-from homeassistant.components.camera import async_get_stream_source
-from homeassistant.components.ffmpeg import get_ffmpeg_manager
 from homeassistant.config_entries import ConfigSubentry
-from homeassistant.const import CONF_URL
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
+from .capture import async_create_source
 from .client import (
     UNAVAILABLE,
     Client,
@@ -27,54 +25,21 @@ from .client import (
 )
 from .client.connection import StreamResult
 from .commands import async_run_command
-from .const import (
-    CONF_CAMERA,
-    CONF_CLIPS,
-    CONF_COMMANDS,
-    CONF_GUARD,
-    CONF_SLUG,
-    DOMAIN,
-    HOME,
-)
+from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, DOMAIN, HOME
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
 from .sentry import Sentry
-from .sources.base import Source, SourceError
-from .sources.camera import CameraSource
-from .sources.ffmpeg import FfmpegSource
 
 if TYPE_CHECKING:
     from .coordinator import EarshotConfigEntry
 
 _LOGGER = logging.getLogger(__name__)
 
-RESOLVE_S = 30.0
 RESTART_S = 30.0
 EXPIRY_S = 3600
 """A label's ON or OFF is believed for an hour after its writer vanished."""
-
-
-@callback
-def async_create_source(hass: HomeAssistant, data: Mapping[str, Any]) -> Source:
-    """Return the source of a microphone's data."""
-    binary = get_ffmpeg_manager(hass).binary
-    if CONF_URL in data:
-        return FfmpegSource(binary, data[CONF_URL])
-    return CameraSource(binary, partial(_async_resolve, hass, data[CONF_CAMERA]))
-
-
-async def _async_resolve(hass: HomeAssistant, entity_id: str) -> str | None:
-    """Ask a camera for its stream."""
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            return await async_get_stream_source(hass, entity_id)
-    except Exception as err:
-        # Any camera's own code runs here, and may raise anything.
-        raise SourceError(
-            f"{entity_id} is not available ({type(err).__name__})"
-        ) from err
 
 
 class MicrophoneDevice(Listener):

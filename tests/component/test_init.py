@@ -168,7 +168,7 @@ async def test_a_camera_is_a_microphone(
         return answer
 
     monkeypatch.setattr(
-        "custom_components.earshot.device.async_get_stream_source", resolve
+        "custom_components.earshot.capture.async_get_stream_source", resolve
     )
     await set_up(hass, server, microphone({"camera": "camera.door"}))
     stream = await server.stream()

@@ -55,6 +55,7 @@ async def test_a_microphone_at_an_address_is_added_and_runs(
         "labels": ["smoke", "co", "bark"],
         "commands": True,
         "clips": False,
+        "guard": False,
         "slug": "kuche_am_herd",
     }
     stream = await server.stream()

@@ -250,8 +250,10 @@ def test_entities_have_names_and_icons() -> None:
         ("event", "gesture"),
         ("event", "sustained_sound"),
         ("select", "profile"),
+        ("sensor", "guard"),
         ("sensor", "level"),
         ("stt", "speech"),
+        ("switch", "guard"),
         ("switch", "listening"),
     }
     translated = {(domain, key) for domain in entity for key in entity[domain]}

@@ -37,7 +37,15 @@ async def test_what_is_left_as_it_is_leaves_nothing_behind(
         tuning={"sensitivity": "normal", "rules": []},
     )
     assert flow["type"] is FlowResultType.CREATE_ENTRY
-    assert set(kept) == {"url", "sounds", "labels", "commands", "clips", "slug"}
+    assert set(kept) == {
+        "url",
+        "sounds",
+        "labels",
+        "commands",
+        "clips",
+        "guard",
+        "slug",
+    }
 
 
 async def test_profiles_and_rules_are_kept_and_used(
