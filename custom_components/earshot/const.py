@@ -20,6 +20,7 @@ CONF_RULES: Final = "rules"
 CONF_SENSITIVITY: Final = "sensitivity"
 CONF_SLUG: Final = "slug"
 CONF_SOUNDS: Final = "sounds"
+CONF_UNASKED: Final = "unasked"
 CONF_WATCH: Final = "watch"
 
 HOME: Final = "home"
@@ -29,6 +30,8 @@ PROFILES: Final = (HOME, NIGHT, AWAY)
 
 DEFAULT_BASE_TOPIC: Final = "earshot"
 DEFAULT_PORT: Final = 10380
+DEFAULT_UNASKED: Final = 5
+"""So many entities change without a confirmation."""
 
 ASSISTANT: Final = "conversation"
 """The assistant whose exposed entities may be named and acted on."""

@@ -27,12 +27,15 @@ from .client import (
 )
 from .client.connection import StreamResult
 from .commands import async_run_command
+from .confirm import Question
 from .const import (
     CONF_CAMERA,
     CONF_CLIPS,
     CONF_COMMANDS,
     CONF_GUARD,
     CONF_SLUG,
+    CONF_UNASKED,
+    DEFAULT_UNASKED,
     DOMAIN,
     HOME,
 )
@@ -40,6 +43,7 @@ from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
+from .rights import Rights
 from .sentry import Sentry
 from .sources.base import Source, SourceError
 from .sources.camera import CameraSource
@@ -99,6 +103,10 @@ class MicrophoneDevice(Listener):
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
         self._commands = asyncio.Lock()
+        self._question = Question()
+        self._rights = Rights(
+            unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
+        )
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
@@ -337,7 +345,11 @@ class MicrophoneDevice(Listener):
         )
         async with self._commands:
             outcome = await async_run_command(
-                self._hass, transcript, device.id if device else None
+                self._hass,
+                transcript,
+                device.id if device else None,
+                self._rights,
+                self._question,
             )
         if outcome.intent is None:
             # An engine that writes down any speech hears more than commands: what
