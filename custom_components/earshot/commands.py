@@ -13,7 +13,7 @@ from homeassistant.helpers.chat_session import async_get_chat_session
 from .allowed import ALONE
 from .client import Intent, Transcript
 from .confirm import Answer, Pending, Question, answer, question_about
-from .guard import DELAYED, DELAYED_COMMAND, reach
+from .guard import DELAYED, DELAYED_COMMAND, Reach, reach
 from .model_intent import UnusableIntent, async_execute, complete
 from .rights import Rights
 
@@ -48,6 +48,10 @@ class _Turn:
     device_id: str | None
     rights: Rights
     question: Question
+
+    def refusal(self, name: str, scope: Reach) -> str | None:
+        """Return why this must not be done from here."""
+        return self.rights.refusal(self.hass, name, scope, self.device_id)
 
 
 async def async_run_command(
@@ -147,7 +151,7 @@ async def _async_answered(
     refused = None if said == "yes" else NOT_CONFIRMED
     if refused is None and scope.ids != pending.targets:
         refused = CHANGED
-    refused = refused or turn.rights.refusal(scope)
+    refused = refused or turn.refusal(pending.intent, scope)
     if refused is not None:
         return replace(understood, targets=sorted(pending.targets), refused=refused)
     return await _async_execute(turn, understood, pending.asked)
@@ -160,8 +164,9 @@ def _judge(turn: _Turn, understood: CommandOutcome) -> CommandOutcome:
         # It would be obeyed later, when no guard looks at it.
         return replace(understood, refused=DELAYED)
     scope = reach(turn.hass, name, understood.slots)
-    if (refused := turn.rights.refusal(scope)) is not None:
-        return replace(understood, targets=list(scope.protected), refused=refused)
+    if (refused := turn.refusal(name, scope)) is not None:
+        targets = list(scope.protected) or sorted(scope.ids)
+        return replace(understood, targets=targets, refused=refused)
     many = name not in ALONE and len(scope.changing) > turn.rights.unasked
     if not scope.protected and not many:
         return understood
