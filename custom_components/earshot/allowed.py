@@ -152,3 +152,11 @@ ALLOWED: Final[dict[str, Allowed]] = {
 }
 """Never more than Home Assistant has sentences for: `HassRespond`, `HassBroadcast`
 and commands for later are not among them."""
+
+ALONE: Final = frozenset(
+    name
+    for name, allowed in ALLOWED.items()
+    if len(allowed.wholes) == 1 == len(allowed.domains)
+    and allowed.wholes.isdisjoint({"fan", "light"})
+)
+"""Intents for which Home Assistant itself picks one device, or its own few."""

@@ -10,11 +10,17 @@ from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import intent
 from homeassistant.helpers.chat_session import async_get_chat_session
 
+from .allowed import ALONE
 from .client import Intent, Transcript
-from .guard import DELAYED, DELAYED_COMMAND, PROTECTED, protected_targets
+from .confirm import Answer, Pending, Question, answer, question_about
+from .guard import DELAYED, DELAYED_COMMAND, Reach, reach
 from .model_intent import UnusableIntent, async_execute, complete
+from .rights import Rights
 
 NOT_UNDERSTOOD = "not_understood"
+NEEDS_CONFIRMATION = "needs_confirmation"
+NOT_CONFIRMED = "not_confirmed"
+CHANGED = "targets_changed"
 
 
 @dataclass(frozen=True)
@@ -33,36 +39,64 @@ class CommandOutcome:
     source: Literal["sentence", "model"] = "sentence"
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """What was said, where, by what right, and what it may answer or ask."""
+
+    hass: HomeAssistant
+    transcript: Transcript
+    device_id: str | None
+    rights: Rights
+    question: Question
+
+    def refusal(self, name: str, scope: Reach) -> str | None:
+        """Return why this must not be done from here."""
+        return self.rights.refusal(self.hass, name, scope, self.device_id)
+
+
 async def async_run_command(
-    hass: HomeAssistant, transcript: Transcript, device_id: str | None
+    hass: HomeAssistant,
+    transcript: Transcript,
+    device_id: str | None,
+    rights: Rights | None = None,
+    question: Question | None = None,
 ) -> CommandOutcome:
-    """Understand a command and, unless it touches what is protected, execute it.
+    """Understand a command and execute it, as far as the microphone has the right.
 
     Home Assistant's own sentences come first: what they understand is meant so,
-    whatever a model says. Only where they do not, the model's intent counts.
+    whatever a model says. Only where they do not, the model's intent counts. What
+    needs a confirmation is asked through `question`, and done when the next that is
+    said there is a yes; without one it is refused.
     """
-    outcome = await _async_sentence(hass, transcript, device_id)
-    if outcome.intent is None and transcript.intent is not None:
-        return await _async_model(hass, transcript, transcript.intent, device_id)
+    turn = _Turn(
+        hass, transcript, device_id, rights or Rights(), question or Question()
+    )
+    pending = turn.question.take(hass, transcript)
+    said = answer(transcript)
+    if pending is not None and said is not None:
+        return await _async_answered(turn, pending, said)
+    outcome = await _async_sentence(turn)
+    # A yes that comes too late is not for a model to make something of.
+    if outcome.intent is None and transcript.intent is not None and said is None:
+        return await _async_model(turn, transcript.intent)
     return outcome
 
 
-async def _async_sentence(
-    hass: HomeAssistant, transcript: Transcript, device_id: str | None
-) -> CommandOutcome:
+async def _async_sentence(turn: _Turn) -> CommandOutcome:
     """Obey a text by Home Assistant's sentences; without intent if none fits.
 
     Only sentences for exposed entities count, word for word: its guesses at
     unknown names are not for text that a room overheard. The device's area
     completes a command that names none.
     """
+    hass = turn.hass
     user_input = conversation.ConversationInput(
-        text=transcript.text,
+        text=turn.transcript.text,
         context=Context(),
         conversation_id=None,
-        device_id=device_id,
+        device_id=turn.device_id,
         satellite_id=None,
-        language=transcript.language,
+        language=turn.transcript.language,
         agent_id=conversation.HOME_ASSISTANT_AGENT,
     )
     recognized: list[CommandOutcome] = []
@@ -74,15 +108,9 @@ async def _async_sentence(
             for entity in result.entities_list
             if entity.name != "preferred_area_id"
         }
-        targets = protected_targets(hass, result.intent.name, slots)
-        refused = PROTECTED if targets else None
-        if DELAYED_COMMAND in slots:
-            # It would be obeyed later, when no guard looks at it.
-            refused = DELAYED
-        recognized.append(
-            CommandOutcome(result.intent.name, slots, targets, refused=refused)
-        )
-        return refused is not None
+        understood = _judge(turn, CommandOutcome(result.intent.name, slots))
+        recognized.append(understood)
+        return understood.refused is not None
 
     with (
         async_get_chat_session(hass) as session,
@@ -101,24 +129,78 @@ async def _async_sentence(
     return _done(understood, response)
 
 
-async def _async_model(
-    hass: HomeAssistant, transcript: Transcript, meant: Intent, device_id: str | None
-) -> CommandOutcome:
+async def _async_model(turn: _Turn, meant: Intent) -> CommandOutcome:
     """Obey what a model understood, as far as it fits this house."""
     understood = CommandOutcome(meant.name, dict(meant.slots), source="model")
     try:
-        slots = complete(hass, meant.name, meant.slots, device_id)
-        understood = replace(understood, slots=slots)
-        if targets := protected_targets(hass, meant.name, slots):
-            return replace(understood, targets=targets, refused=PROTECTED)
-        response = await async_execute(hass, meant.name, slots, transcript, device_id)
+        slots = complete(turn.hass, meant.name, meant.slots, turn.device_id)
+    except UnusableIntent:
+        return replace(understood, refused=NOT_UNDERSTOOD)
+    understood = _judge(turn, replace(understood, slots=dict(slots)))
+    if understood.refused is not None:
+        return understood
+    return await _async_execute(turn, understood, turn.transcript)
+
+
+async def _async_answered(
+    turn: _Turn, pending: Pending, said: Answer
+) -> CommandOutcome:
+    """Do what was confirmed, if it still means the same and may still be done."""
+    understood = CommandOutcome(pending.intent, pending.slots, source=pending.source)
+    scope = reach(turn.hass, pending.intent, pending.slots)
+    refused = None if said == "yes" else NOT_CONFIRMED
+    if refused is None and scope.ids != pending.targets:
+        refused = CHANGED
+    refused = refused or turn.refusal(pending.intent, scope)
+    if refused is not None:
+        return replace(understood, targets=sorted(pending.targets), refused=refused)
+    return await _async_execute(turn, understood, pending.asked)
+
+
+def _judge(turn: _Turn, understood: CommandOutcome) -> CommandOutcome:
+    """Add why something must not be done, or not before it is confirmed."""
+    name = understood.intent or ""
+    if DELAYED_COMMAND in understood.slots:
+        # It would be obeyed later, when no guard looks at it.
+        return replace(understood, refused=DELAYED)
+    scope = reach(turn.hass, name, understood.slots)
+    if (refused := turn.refusal(name, scope)) is not None:
+        targets = list(scope.protected) or sorted(scope.ids)
+        return replace(understood, targets=targets, refused=refused)
+    many = name not in ALONE and len(scope.changing) > turn.rights.unasked
+    if not scope.protected and not many:
+        return understood
+    turn.question.ask(
+        turn.hass,
+        Pending(name, understood.slots, scope.ids, understood.source, turn.transcript),
+    )
+    return replace(
+        understood,
+        targets=list(scope.protected or scope.changing),
+        response=question_about(turn.transcript.language, name, scope),
+        refused=NEEDS_CONFIRMATION,
+    )
+
+
+async def _async_execute(
+    turn: _Turn, understood: CommandOutcome, transcript: Transcript
+) -> CommandOutcome:
+    """Let Home Assistant do it, in the words of `transcript`."""
+    try:
+        response = await async_execute(
+            turn.hass,
+            understood.intent or "",
+            understood.slots,
+            transcript,
+            turn.device_id,
+        )
     except intent.IntentHandleError:
         code = intent.IntentResponseErrorCode.FAILED_TO_HANDLE
         return replace(understood, refused=str(code))
     except intent.IntentUnexpectedError:
         code = intent.IntentResponseErrorCode.UNKNOWN
         return replace(understood, refused=str(code))
-    except UnusableIntent, intent.IntentError:
+    except intent.IntentError:
         # Neither a name of this house nor a limit: it must not become more.
         return replace(understood, refused=NOT_UNDERSTOOD)
     return _done(understood, response)

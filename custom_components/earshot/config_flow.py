@@ -47,8 +47,10 @@ from .const import (
     CONF_ALARM_PANEL,
     CONF_BASE_TOPIC,
     CONF_PUBLISH_LEVEL,
+    CONF_UNASKED,
     DEFAULT_BASE_TOPIC,
     DEFAULT_PORT,
+    DEFAULT_UNASKED,
     DOMAIN,
     SUBENTRY_MICROPHONE,
 )
@@ -89,6 +91,12 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Required(CONF_PUBLISH_LEVEL, default=False): BooleanSelector(),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(domain="alarm_control_panel")
+        ),
+        vol.Required(CONF_UNASKED, default=DEFAULT_UNASKED): vol.All(
+            NumberSelector(
+                NumberSelectorConfig(min=0, max=100, mode=NumberSelectorMode.BOX)
+            ),
+            vol.Coerce(int),
         ),
     }
 )

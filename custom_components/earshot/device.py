@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, override
 
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
 
 from . import payloads
 from .capture import async_create_source
@@ -24,13 +23,13 @@ from .client import (
     Transcript,
 )
 from .client.connection import StreamResult
-from .commands import async_run_command
-from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, DOMAIN, HOME
+from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, HOME
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
 from .sentry import Sentry
+from .spoken import Spoken
 
 if TYPE_CHECKING:
     from .coordinator import EarshotConfigEntry
@@ -63,7 +62,7 @@ class MicrophoneDevice(Listener):
         self._publisher = publisher
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
-        self._commands = asyncio.Lock()
+        self._spoken = Spoken(hass, entry, subentry, publisher)
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
@@ -188,7 +187,7 @@ class MicrophoneDevice(Listener):
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:
-                self._transcript(result)
+                self._spoken.heard(result)
         elif isinstance(result, Level):
             if self.sentry is not None:
                 self.sentry.level(result)
@@ -288,35 +287,6 @@ class MicrophoneDevice(Listener):
                 " engine is away; see the server's log",
                 self.name,
             )
-
-    def _transcript(self, transcript: Transcript) -> None:
-        """Obey a text."""
-        self._entry.async_create_background_task(
-            self._hass, self._obey(transcript), f"earshot command {self.slug}"
-        )
-
-    async def _obey(self, transcript: Transcript) -> None:
-        """Run a command after those before it, and publish what became of it."""
-        device = dr.async_get(self._hass).async_get_device_by_identifier(
-            (DOMAIN, self.subentry_id), self._entry.entry_id
-        )
-        async with self._commands:
-            outcome = await async_run_command(
-                self._hass, transcript, device.id if device else None
-            )
-        if outcome.intent is None:
-            # An engine that writes down any speech hears more than commands: what
-            # people say to each other is nobody's business.
-            return
-        self._publisher.send(
-            payloads.transcript_topic(self.slug),
-            payloads.transcript_payload(transcript),
-        )
-        payload = payloads.intent_payload(transcript, outcome)
-        self._publisher.send(payloads.intent_topic(self.slug), payload)
-        if outcome.refused is None:
-            # Devices act on this topic: what was refused never appears there.
-            self._publisher.send(payloads.any_intent_topic(outcome.intent), payload)
 
     def _notify(self, result: StreamResult | None) -> None:
         """Tell the entities."""

@@ -1,6 +1,7 @@
-"""The scope guard: what a microphone must never act on, however it was asked."""
+"""The scope guard: what a command would act on, and what of that is protected."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from homeassistant.const import ATTR_DEVICE_CLASS, ATTR_ENTITY_ID
@@ -30,15 +31,61 @@ READING_INTENTS = frozenset(
 DELAYED_COMMAND = "conversation_command"
 """The slot of a timer that holds a sentence to be obeyed when it ends."""
 
-PROTECTED = "protected_target"
 DELAYED = "delayed_command"
 
+_ON: Mapping[str, frozenset[str]] = {
+    intent.INTENT_TURN_ON: frozenset({"on", "open", "locked"}),
+    intent.INTENT_TURN_OFF: frozenset({"off", "closed", "unlocked"}),
+}
+"""The states that an intent leaves as they are."""
 
-def protected_targets(
+
+@dataclass(frozen=True)
+class Reach:
+    """What an intent would act on, at most.
+
+    `named` is what it means itself; `entities` those and, of groups and scenes, what
+    they stand for; `protected` and `changing` are ids of some of them, and what only
+    stands for others changes nothing itself.
+    """
+
+    named: tuple[State, ...] = ()
+    entities: tuple[State, ...] = ()
+    protected: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all."""
+        return frozenset(state.entity_id for state in self.entities)
+
+
+def reach(hass: HomeAssistant, intent_type: str, slots: Mapping[str, Any]) -> Reach:
+    """Return what an intent would act on; nothing if it changes nothing."""
+    named = _named(hass, intent_type, slots)
+    entities = _members(hass, named)
+    still = _ON.get(intent_type, frozenset())
+    return Reach(
+        tuple(named),
+        tuple(entities),
+        tuple(sorted(one.entity_id for one in entities if _protected(hass, one))),
+        tuple(
+            sorted(
+                one.entity_id
+                for one in entities
+                if one.state not in still and ATTR_ENTITY_ID not in one.attributes
+            )
+        ),
+    )
+
+
+def _named(
     hass: HomeAssistant, intent_type: str, slots: Mapping[str, Any]
-) -> list[str]:
-    """Return which protected entities an intent would act on, itself or by a group."""
-    if intent_type in READING_INTENTS:
+) -> list[State]:
+    """Return what an intent means, every namesake included."""
+    allowed = ALLOWED.get(intent_type)
+    if intent_type in READING_INTENTS or (allowed is not None and not allowed.domains):
+        # Neither a question nor a timer acts on the entities of the place it names.
         return []
     domains = values(slots.get("domain")) or _handled_domains(hass, intent_type)
     name = slots.get("name")
@@ -54,10 +101,7 @@ def protected_targets(
     )
     if not constraints.has_constraints:
         return []
-    states = intent.async_match_targets(hass, constraints).states
-    return sorted(
-        {state.entity_id for state in _members(hass, states) if _protected(hass, state)}
-    )
+    return intent.async_match_targets(hass, constraints).states
 
 
 def values(value: Any) -> set[str]:
@@ -95,7 +139,7 @@ def _members(hass: HomeAssistant, states: Iterable[State]) -> list[State]:
 
 
 def _protected(hass: HomeAssistant, state: State) -> bool:
-    """Tell whether a microphone must never act on an entity."""
+    """Tell whether an entity is protected."""
     if state.domain in PROTECTED_DOMAINS:
         return True
     if state.domain != "cover":

@@ -15,6 +15,8 @@ from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
     EntitySelectorConfig,
+    SelectSelector,
+    SelectSelectorConfig,
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
@@ -31,9 +33,12 @@ from .const import (
     CONF_COMMANDS,
     CONF_GUARD,
     CONF_LABELS,
+    CONF_PLACE,
     CONF_SLUG,
     CONF_SOUNDS,
     DOMAIN,
+    INDOOR,
+    PLACES,
 )
 from .sources.ffmpeg import is_supported
 
@@ -41,6 +46,10 @@ MAX_SLUG = 64
 
 CAMERA = EntitySelector(EntitySelectorConfig(domain="camera"))
 URL = TextSelector(TextSelectorConfig(type=TextSelectorType.TEXT, autocomplete="off"))
+
+PLACE = SelectSelector(
+    SelectSelectorConfig(options=list(PLACES), translation_key=CONF_PLACE)
+)
 
 
 def _schema(source: str, info: Info) -> vol.Schema:
@@ -52,6 +61,7 @@ def _schema(source: str, info: Info) -> vol.Schema:
             vol.Required(CONF_NAME): TextSelector(),
             vol.Required(source): CAMERA if source == CONF_CAMERA else URL,
             vol.Optional(CONF_AREA): AreaSelector(),
+            vol.Required(CONF_PLACE, default=INDOOR): PLACE,
             vol.Required(CONF_SOUNDS, default=bool(labels)): BooleanSelector(),
             vol.Required(
                 CONF_LABELS, default=[label.slug for label in labels if label.default]
@@ -194,6 +204,8 @@ def _check(
         return {}, {"base": mistake.error}, mistake.names
     if CONF_URL in data:
         data[CONF_URL] = data[CONF_URL].strip()
+    if data[CONF_PLACE] == INDOOR:
+        del data[CONF_PLACE]
     return data, _errors(data), {}
 
 

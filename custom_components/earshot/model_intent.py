@@ -1,6 +1,7 @@
-"""A model's intent: checked against the house, completed by the room, then executed."""
+"""A model's intent: checked against the house, completed by the room; and executed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from homeassistant.core import Context, HomeAssistant, State
 from homeassistant.helpers import area_registry as ar, floor_registry as fr, intent
@@ -52,7 +53,7 @@ def complete(
 async def async_execute(
     hass: HomeAssistant,
     name: str,
-    slots: Slots,
+    slots: Mapping[str, Any],
     transcript: Transcript,
     device_id: str | None,
 ) -> intent.IntentResponse:

@@ -39,7 +39,7 @@ def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
             entry = er.async_get(hass).async_get(state.entity_id)
             names = _names(intent.async_get_entity_aliases(hass, entry, state=state))
             if names:
-                area = _area_id(hass, entry)
+                area = entity_area_id(hass, entry)
                 entities.append(Entity(state.entity_id, state.domain, names, area))
     areas = [
         Place(area.id, _names([area.name, *sorted(area.aliases)]), area.floor_id)
@@ -65,7 +65,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in stripped if name))[:MAX_NAMES]
 
 
-def _area_id(hass: HomeAssistant, entry: er.RegistryEntry | None) -> str | None:
+def entity_area_id(hass: HomeAssistant, entry: er.RegistryEntry | None) -> str | None:
     """Return an entity's area, its own or its device's."""
     if entry is None:
         return None

@@ -130,7 +130,11 @@ class FakeStream:
         )
 
     async def transcript(
-        self, text: str, rejected: str | None = None, intent: object = None
+        self,
+        text: str,
+        rejected: str | None = None,
+        intent: object = None,
+        seconds: float = 1,
     ) -> None:
         """Report an utterance, and what a model understood by it."""
         now = datetime.now(UTC)
@@ -142,7 +146,7 @@ class FakeStream:
                 "rejected": rejected,
                 "intent": intent,
                 "language": "en",
-                "start": (now - timedelta(seconds=1)).isoformat(),
+                "start": (now - timedelta(seconds=seconds)).isoformat(),
                 "end": now.isoformat(),
                 "engine": ENGINE,
             }

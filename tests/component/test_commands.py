@@ -19,11 +19,12 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.earshot.commands import (
+    NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
     async_run_command,
 )
-from custom_components.earshot.guard import DELAYED, PROTECTED
+from custom_components.earshot.guard import DELAYED
 
 from .conftest import Witness, microphone, set_up, wait_for
 from .fake_server import FakeServer
@@ -128,7 +129,7 @@ async def test_locks_valves_and_doors_are_never_touched(
 ) -> None:
     furnish(entity_id, "front thing", supported_features=15, **attributes)
     outcome = await obey(hass, text)
-    assert outcome.refused == PROTECTED
+    assert outcome.refused == NEEDS_CONFIRMATION
     assert outcome.targets == [entity_id]
     assert called(calls) == []
 
@@ -138,7 +139,7 @@ async def test_a_class_that_a_person_gave_to_a_cover_counts(
 ) -> None:
     furnish("cover.front", "front thing", supported_features=15)
     er.async_get(hass).async_update_entity("cover.front", device_class="garage")
-    assert (await obey(hass, "open the front thing")).refused == PROTECTED
+    assert (await obey(hass, "open the front thing")).refused == NEEDS_CONFIRMATION
     assert called(calls) == []
 
 
@@ -296,7 +297,10 @@ async def test_a_spoken_command_is_done_and_published(
     }
     assert done["slots"]["area"] == "Kitchen"
     assert done["response"]
-    assert (refused["refused"], refused["targets"]) == (PROTECTED, ["lock.door"])
+    assert (refused["refused"], refused["targets"]) == (
+        NEEDS_CONFIRMATION,
+        ["lock.door"],
+    )
     # Devices act on this topic.
     await wait_for(lambda: witness.on("earshot/intent/HassTurnOn"))
     assert witness.json("earshot/intent/HassTurnOn") == [done]
@@ -332,7 +336,7 @@ async def test_what_a_model_understood_is_published_as_such(
     assert (understood["source"], understood["refused"]) == ("sentence", None)
     assert (done["intent"], done["source"]) == ("HassTurnOn", "model")
     assert (done["targets"], done["refused"]) == (["light.kitchen"], None)
-    assert (refused["source"], refused["refused"]) == ("model", PROTECTED)
+    assert (refused["source"], refused["refused"]) == ("model", NEEDS_CONFIRMATION)
     await wait_for(lambda: len(witness.on("earshot/intent/HassTurnOn")) == 2)
     assert not witness.on("earshot/intent/HassTurnOff")
     assert unlocked == []

@@ -278,5 +278,9 @@ async def test_the_options_are_checked_and_taken(
         flow["flow_id"], {"base_topic": " home/ears/ ", "publish_level": True}
     )
     assert flow["type"] is FlowResultType.CREATE_ENTRY
-    assert entry.options == {"base_topic": "home/ears", "publish_level": True}
+    assert entry.options == {
+        "base_topic": "home/ears",
+        "publish_level": True,
+        "unasked": 5,
+    }
     await hass.async_block_till_done()

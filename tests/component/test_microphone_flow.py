@@ -79,6 +79,17 @@ async def test_a_microphone_of_a_camera_is_added(
     await hass.async_block_till_done(wait_background_tasks=False)
 
 
+async def test_a_microphone_outdoors_says_so(
+    hass: HomeAssistant, server: FakeServer, tone: Path
+) -> None:
+    entry = await set_up(hass, server)
+    flow = await begin(hass, entry, "url")
+    await fill(hass, flow, {"name": "Gate", "url": str(tone), "place": "outdoor"})
+    (subentry,) = entry.subentries.values()
+    assert subentry.data["place"] == "outdoor"
+    await server.stream()
+
+
 @pytest.mark.parametrize(
     ("change", "errors"),
     [

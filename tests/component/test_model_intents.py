@@ -18,11 +18,11 @@ from custom_components.earshot import responses
 from custom_components.earshot.allowed import ALLOWED
 from custom_components.earshot.client import Intent
 from custom_components.earshot.commands import (
+    NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
     async_run_command,
 )
-from custom_components.earshot.guard import PROTECTED
 from model_server.engines.intents import FORMS, Domain, Name, Whole
 
 from .house import Calls, Furnish, called, device_in, said
@@ -135,7 +135,7 @@ async def test_a_sentence_that_was_refused_is_not_tried_another_way(
 ) -> None:
     for text in ("unlock the front door", "open the gate"):
         outcome = await mean(hass, "HassTurnOn", text=text, name="hall lamp")
-        assert (outcome.source, outcome.refused) == ("sentence", PROTECTED)
+        assert (outcome.source, outcome.refused) == ("sentence", NEEDS_CONFIRMATION)
     assert called(home) == []
 
 
@@ -274,7 +274,9 @@ async def test_the_guard_sees_what_a_model_means(
 ) -> None:
     for name, slots, protected in GUARDED:
         outcome = await mean(hass, name, **slots)
-        assert (outcome.refused, outcome.targets) == (PROTECTED, protected), slots
+        assert (outcome.refused, outcome.targets) == (NEEDS_CONFIRMATION, protected), (
+            slots
+        )
         assert (outcome.intent, outcome.source) == (name, "model")
     assert called(home) == []
 
@@ -303,7 +305,7 @@ async def test_what_was_said_to_the_model_gives_it_no_more_rights(
     hall = device_in(hass, "Hall")
     for slots in ({}, {"name": "all"}, {"name": "front door"}, {"area": "Hall"}):
         outcome = await mean(hass, "HassTurnOff", hall, text, **slots)
-        assert outcome.refused in (NOT_UNDERSTOOD, PROTECTED)
+        assert outcome.refused in (NOT_UNDERSTOOD, NEEDS_CONFIRMATION)
     assert called(home) == []
 
 
@@ -314,7 +316,7 @@ async def test_scenes_and_scripts_follow_the_same_rules_as_sentences(
     furnish("scene.leave", "leaving", entity_id=["light.hall", "lock.door"])
     furnish("script.party", "party time")
     outcome = await mean(hass, "HassTurnOn", name="leaving")
-    assert (outcome.refused, outcome.targets) == (PROTECTED, ["lock.door"])
+    assert (outcome.refused, outcome.targets) == (NEEDS_CONFIRMATION, ["lock.door"])
     assert (await mean(hass, "HassTurnOn", name="cosy evening")).refused is None
     assert (await mean(hass, "HassTurnOn", name="party time")).refused is None
     # No sentence turns these off.
@@ -328,7 +330,7 @@ async def test_a_group_that_holds_a_lock_is_protected(
 ) -> None:
     furnish("light.all", "everything", entity_id=["light.hall", "lock.door"])
     outcome = await mean(hass, "HassTurnOn", name="everything")
-    assert (outcome.refused, outcome.targets) == (PROTECTED, ["lock.door"])
+    assert (outcome.refused, outcome.targets) == (NEEDS_CONFIRMATION, ["lock.door"])
     assert called(home) == []
 
 

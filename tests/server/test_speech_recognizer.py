@@ -15,6 +15,7 @@ from benchmarks.commands import Agent
 from benchmarks.spoken import say
 from model_server.engines.base import Pcm, Recognition, Vocabulary
 from model_server.engines.embedded.rejection import ACCEPTED
+from model_server.engines.embedded.sentences import AGREEING, DECLINING
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from tests.server.homes import family_home, lamp_home
 from tests.server.recordings import DATA, needs_recordings
@@ -57,6 +58,31 @@ def test_a_command_is_heard(
     assert heard.rejected is None
     assert agent.read(heard.text) == agent.read(text)
     assert ACCEPTED <= heard.confidence <= 1
+
+
+@pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])
+@pytest.mark.parametrize(
+    "text", [*AGREEING, "no please", "no thank you", "cancel that"]
+)
+def test_an_answer_is_heard(
+    recognizer: EmbeddedRecognizer, text: str, voice: str
+) -> None:
+    assert recognizer.recognize(say(text, voice), "en").text == text
+
+
+@pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(*DECLINING, "no", "no do not do it", "do not do it please", "cancel", "stop"),
+        *("no go ahead without me", "no not that please", "no don't go ahead"),
+        *("i guess he did it please", "let us go ahead", "would you please"),
+    ],
+)
+def test_nobody_agrees_who_declines_or_talks(
+    recognizer: EmbeddedRecognizer, text: str, voice: str
+) -> None:
+    assert recognizer.recognize(say(text, voice), "en").text not in AGREEING
 
 
 @pytest.mark.parametrize("voice", [SLT, RMS, ESPEAK])

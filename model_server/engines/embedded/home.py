@@ -20,7 +20,7 @@ from .sentences import build_network, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 3
+COMPILER = 4
 """Raise it when the same vocabulary would compile to something else."""
 
 _KEPT = 8

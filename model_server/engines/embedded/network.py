@@ -41,6 +41,17 @@ class Network:
     tries: dict[str, Trie] = field(default_factory=dict)
     numbers: dict[str, int | float] = field(default_factory=dict)
 
+    def add(self, sentence: str) -> None:
+        """Add one whole sentence as it stands."""
+        *before, last = sentence.split()
+        state = min(self.words, default=0)
+        state = min(state, END) - 1
+        self.starts.append(state)
+        for word in before:
+            self.words[state] = [(word, state - 1)]
+            state -= 1
+        self.words[state] = [(last, END)]
+
     def drop(self, silent: frozenset[str]) -> None:
         """Take words out, and with them every phrase that has one."""
         for state, arcs in self.words.items():

@@ -55,6 +55,15 @@ _PLAIN_RULES = {"numeric_value_set": "(set|change|make|increase|decrease)"}
 # "Kitchen lights off" is said often; "kitchen lights red", without a verb, is not.
 _VERBLESS = (" on", " off")
 
+AGREEING = ("yes please", "yes do it please", "yes go ahead")
+DECLINING = (
+    *("no please", "no thanks", "no thank you", "no don't do it", "don't do it"),
+    "cancel that",
+)
+ANSWERS = AGREEING + DECLINING
+"""What answers a question of the house. A bare yes or no is too short to be told from
+other speech, and without ways to decline these would be heard as agreeing."""
+
 _SAYABLE = re.compile(r"[a-z']+")
 
 # Intents of these domains are pointless without such a device in the home. The
@@ -155,6 +164,9 @@ class _Builder:
                         if (sentence.text or "").endswith(_VERBLESS):
                             self.verbless.add(2 * start)
         self._join(starts)
+        if starts:
+            for answer in ANSWERS:
+                self.network.add(answer)
         return self.network
 
     def _fits(self, domain: str | None, block: IntentData) -> bool:

@@ -1,0 +1,195 @@
+"""What is done only after a spoken yes: what was asked, and what was answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import intent
+
+from .client import Transcript
+from .guard import Reach
+
+ANSWER_S = 15.0
+"""An answer begins at most so long after the command that was asked about."""
+ARRIVAL_S = 30.0
+"""What the server tells later than this after the question is no answer to it."""
+
+NAMED = 3
+"""Of more entities than this, only the number is said."""
+
+type Answer = Literal["yes", "no"]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A command that waits for its yes; `targets` is all that it acted on when asked."""
+
+    intent: str
+    slots: dict[str, Any]
+    targets: frozenset[str]
+    source: Literal["sentence", "model"]
+    asked: Transcript
+
+
+@dataclass
+class Question:
+    """What one microphone was asked last, until anything else is said there."""
+
+    pending: Pending | None = field(default=None, init=False)
+    _until: float = field(default=0.0, init=False)
+
+    def ask(self, hass: HomeAssistant, pending: Pending) -> None:
+        """Wait for an answer."""
+        self.pending = pending
+        self._until = hass.loop.time() + ARRIVAL_S
+
+    def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
+        """Return what this may be the answer to; whatever it is, it was the only one."""
+        pending, self.pending = self.pending, None
+        if pending is None or hass.loop.time() > self._until:
+            return None
+        after = said.start - pending.asked.end
+        if not timedelta() <= after <= timedelta(seconds=ANSWER_S):
+            return None
+        return pending
+
+
+@dataclass(frozen=True)
+class _Words:
+    """One language: answers, and the question's parts."""
+
+    yes: frozenset[str]
+    no: frozenset[str]
+    do: Mapping[tuple[str, str], str]
+    """What would be done to `{what}`, by intent and domain; "" is any other."""
+    many: str
+    including: str
+    ask: str
+
+
+def _set(*answers: str) -> frozenset[str]:
+    return frozenset(answers)
+
+
+_ON, _OFF, _MOVE = (
+    intent.INTENT_TURN_ON,
+    intent.INTENT_TURN_OFF,
+    intent.INTENT_SET_POSITION,
+)
+
+
+def _do(
+    on: str, off: str, lock: str, unlock: str, opened: str, closed: str, move: str
+) -> Mapping[tuple[str, str], str]:
+    """Return verbs by intent and domain."""
+    return {
+        (_ON, ""): on,
+        (_OFF, ""): off,
+        (_ON, "lock"): lock,
+        (_OFF, "lock"): unlock,
+        (_MOVE, ""): move,
+        **{(_ON, domain): opened for domain in ("cover", "valve")},
+        **{(_OFF, domain): closed for domain in ("cover", "valve")},
+        ("", ""): move,
+    }
+
+
+_LANGUAGES: Final[Mapping[str, _Words]] = {
+    "en": _Words(
+        _set(
+            *("yes", "yes please", "yes do it", "yes do it please", "yes go ahead"),
+            *("do it", "confirm"),
+        ),
+        _set(
+            *("no", "no please", "no thanks", "no thank you", "no don't do it"),
+            *("don't do it", "cancel", "cancel that"),
+        ),
+        _do(
+            *("Turn on {what}", "Turn off {what}", "Lock {what}", "Unlock {what}"),
+            *("Open {what}", "Close {what}", "Change {what}"),
+        ),
+        "{count} devices",
+        "{what}, including {protected}",
+        "{deed}? Say yes please, or no thank you.",
+    ),
+    "de": _Words(
+        _set("ja", "ja bitte", "ja mach das", "mach das", "bestätigen", "bestätigt"),
+        _set("nein", "nein danke", "lass das", "nicht", "abbrechen"),
+        _do(
+            *("{what} einschalten", "{what} ausschalten", "{what} abschließen"),
+            *("{what} aufschließen", "{what} öffnen", "{what} schließen"),
+            "{what} verändern",
+        ),
+        "{count} Geräte",
+        "{what} mit {protected}",
+        "{deed}? Sag ja oder nein.",
+    ),
+    "fr": _Words(
+        _set("oui", "oui s'il te plaît", "oui vas-y", "vas-y", "je confirme"),
+        _set("non", "non merci", "annule", "annuler", "ne le fais pas"),
+        _do(
+            *("Allumer {what}", "Éteindre {what}", "Verrouiller {what}"),
+            *("Déverrouiller {what}", "Ouvrir {what}", "Fermer {what}"),
+            "Changer {what}",
+        ),
+        "{count} appareils",
+        "{what}, dont {protected}",
+        "{deed} ? Dites oui ou non.",
+    ),
+    "es": _Words(
+        _set("sí", "si", "sí por favor", "sí hazlo", "hazlo", "confirmo", "confirmar"),
+        _set("no", "no gracias", "no lo hagas", "cancela", "cancelar"),
+        _do(
+            *("¿Encender {what}", "¿Apagar {what}", "¿Bloquear {what}"),
+            *("¿Desbloquear {what}", "¿Abrir {what}", "¿Cerrar {what}"),
+            "¿Cambiar {what}",
+        ),
+        "{count} dispositivos",
+        "{what}, incluido {protected}",
+        "{deed}? Diga sí o no.",
+    ),
+}
+
+
+def answer(said: Transcript) -> Answer | None:
+    """Return what a text answers; None if it is no answer, but something else."""
+    words = _words(said.language)
+    marks = str.maketrans("’", "'", ".,;:!?¡¿")
+    text = " ".join(said.text.casefold().translate(marks).split())
+    if text in words.yes:
+        return "yes"
+    return "no" if text in words.no else None
+
+
+def question_about(language: str, intent_type: str, scope: Reach) -> str:
+    """Return a question that names what would be done, in words of our own.
+
+    Names are the home's; nothing that was said is repeated.
+    """
+    words = _words(language)
+    what = _names(words, scope.named)
+    hidden = set(scope.protected) - {state.entity_id for state in scope.named}
+    if hidden:
+        inner = [one for one in scope.entities if one.entity_id in hidden]
+        what = words.including.format(what=what, protected=_names(words, inner))
+    domains = {state.domain for state in scope.named}
+    domain = domains.pop() if len(domains) == 1 else ""
+    kinds = ((intent_type, domain), (intent_type, ""), ("", ""))
+    deed = next(words.do[kind] for kind in kinds if kind in words.do)
+    text = deed.format(what=what)
+    return words.ask.format(deed=text[0].upper() + text[1:])
+
+
+def _names(words: _Words, states: list[State] | tuple[State, ...]) -> str:
+    """Return a few names, or how many there are."""
+    if len(states) > NAMED:
+        return words.many.format(count=len(states))
+    return ", ".join(sorted(state.name for state in states))
+
+
+def _words(language: str) -> _Words:
+    """Return a language's words, or the English ones."""
+    base = language.partition("-")[0].casefold()
+    return _LANGUAGES.get(base, _LANGUAGES["en"])

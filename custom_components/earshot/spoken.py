@@ -1,0 +1,86 @@
+"""What is said at one microphone: obeyed one after the other, and published."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from . import payloads
+from .client import Transcript
+from .commands import async_run_command
+from .confirm import Question
+from .const import (
+    CONF_ALARM_PANEL,
+    CONF_PLACE,
+    CONF_SLUG,
+    CONF_UNASKED,
+    DEFAULT_UNASKED,
+    DOMAIN,
+    OUTDOOR,
+)
+from .publisher import Publisher
+from .rights import Rights
+
+if TYPE_CHECKING:
+    from .coordinator import EarshotConfigEntry
+
+
+class Spoken:
+    """Obeys one microphone."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: EarshotConfigEntry,
+        subentry: ConfigSubentry,
+        publisher: Publisher,
+    ) -> None:
+        """Take the microphone's rights from its settings."""
+        self._hass = hass
+        self._entry = entry
+        self._subentry_id = subentry.subentry_id
+        self._slug: str = subentry.data[CONF_SLUG]
+        self._publisher = publisher
+        self._commands = asyncio.Lock()
+        self._question = Question()
+        self._rights = Rights(
+            unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
+            outdoor=subentry.data.get(CONF_PLACE) == OUTDOOR,
+            panel=entry.options.get(CONF_ALARM_PANEL),
+        )
+
+    @callback
+    def heard(self, transcript: Transcript) -> None:
+        """Obey a text."""
+        self._entry.async_create_background_task(
+            self._hass, self._obey(transcript), f"earshot command {self._slug}"
+        )
+
+    async def _obey(self, transcript: Transcript) -> None:
+        """Run a command after those before it, and publish what became of it."""
+        device = dr.async_get(self._hass).async_get_device_by_identifier(
+            (DOMAIN, self._subentry_id), self._entry.entry_id
+        )
+        async with self._commands:
+            outcome = await async_run_command(
+                self._hass,
+                transcript,
+                device.id if device else None,
+                self._rights,
+                self._question,
+            )
+        if outcome.intent is None:
+            # An engine that writes down any speech hears more than commands: what
+            # people say to each other is nobody's business.
+            return
+        self._publisher.send(
+            payloads.transcript_topic(self._slug),
+            payloads.transcript_payload(transcript),
+        )
+        payload = payloads.intent_payload(transcript, outcome)
+        self._publisher.send(payloads.intent_topic(self._slug), payload)
+        if outcome.refused is None:
+            # Devices act on this topic: what was refused never appears there.
+            self._publisher.send(payloads.any_intent_topic(outcome.intent), payload)
