@@ -33,11 +33,11 @@ def begin_with(net: SoundNet, weights: Path, log_mel: Tensor) -> None:
         if node.op_type in ("Conv", "Gemm")
     ]
     pairs = _pairs(net)
-    *convolutions, head = folded
-    known = len(head[0])
+    known = len(folded[-1][0]) if folded else 0
     shapes = [conv.weight.shape for conv, _ in pairs] + [net.head.weight[:known].shape]
     if [one[0].shape for one in folded] != shapes:
         raise ValueError(f"{weights} is another network than the one to train")
+    *convolutions, head = folded
     with torch.no_grad():
         for (conv, norm), (weight, bias) in zip(pairs, convolutions, strict=True):
             conv.weight.copy_(weight)

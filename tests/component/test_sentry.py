@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from homeassistant.components import automation
 from homeassistant.const import (
     ATTR_ENTITY_ID,
     SERVICE_TURN_OFF,
@@ -13,8 +14,12 @@ from homeassistant.const import (
     STATE_ON,
 )
 from homeassistant.core import HomeAssistant, State
+from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.common import mock_restore_cache
+from pytest_homeassistant_custom_component.common import (
+    async_mock_service,
+    mock_restore_cache,
+)
 
 from custom_components.earshot import sentry as module
 from custom_components.earshot.client import Clip, Engine, Level, Sound
@@ -22,6 +27,9 @@ from custom_components.earshot.sentry import GuardState, Sentry
 
 from .conftest import Broker, Witness, microphone, set_up, wait_for
 from .fake_server import LABELS, FakeServer, default_info
+from .test_blueprint import blueprints
+
+assert blueprints
 
 GUARD = "sensor.car_guard"
 SWITCH = "switch.car_guard"
@@ -306,3 +314,33 @@ async def test_without_a_guard_there_is_no_guard(
     await wait_for(lambda: hass.states.get("switch.car_listening"))
     assert hass.states.get(GUARD) is None
     assert hass.states.get(SWITCH) is None
+
+
+async def test_the_blueprint_acts_in_two_steps(
+    hass: HomeAssistant, blueprints: None
+) -> None:
+    sensor = "sensor.car_guard"
+    assert await async_setup_component(hass, "homeassistant", {})
+    hass.states.async_set(sensor, "quiet", {"signs": []})
+    step = {"data": {"sound": "{{ sound }}"}}
+    inputs = {
+        "guards": [sensor],
+        "heads_up": [{"action": "test.lamp"} | step],
+        "alarm": [{"action": "test.siren"} | step],
+    }
+    use = {"path": "earshot/guard_alert.yaml", "input": inputs}
+    config = {automation.DOMAIN: {"alias": "guard", "use_blueprint": use}}
+    assert await async_setup_component(hass, automation.DOMAIN, config)
+    lamp = async_mock_service(hass, "test", "lamp")
+    siren = async_mock_service(hass, "test", "siren")
+
+    hass.states.async_set(sensor, "heads_up", {"signs": [{"sound": "scratch"}]})
+    await hass.async_block_till_done()
+    assert [call.data["sound"] for call in lamp] == ["scratch"]
+    assert siren == []
+
+    signs = [{"sound": "scratch"}, {"sound": "glass_break"}]
+    hass.states.async_set(sensor, "alarm", {"signs": signs})
+    await hass.async_block_till_done()
+    assert len(lamp) == 1
+    assert [call.data["sound"] for call in siren] == ["glass break"]
