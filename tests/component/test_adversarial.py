@@ -163,7 +163,7 @@ async def test_a_yes_moves_what_was_asked_about_and_no_more(
 async def test_core_176226_all_lights_of_a_hotel(
     hass: HomeAssistant, calls: Calls, furnish: Furnish
 ) -> None:
-    """ "Turn off all lights" in one room must not darken rooms 101 to 114 unasked."""
+    """Turning off all lights of one room must not darken 101 to 114 unasked."""
     hotel = Home(hass)
     rooms = [
         furnish(f"light.r{n}", f"lamp {n}", f"Room {n}", state="on")
