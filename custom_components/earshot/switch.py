@@ -1,5 +1,6 @@
 """Whether a microphone listens, and whether it guards."""
 
+from abc import abstractmethod
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity
@@ -29,7 +30,35 @@ async def async_setup_entry(
         async_add_entities(entities, config_subentry_id=subentry_id)
 
 
-class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
+class _KeptSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
+    """On, unless it was switched off before the restart."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Do what it is on for."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True: it can be switched while the microphone is deaf."""
+        return True
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Go on as before the restart."""
+        await super().async_added_to_hass()
+        last = await self.async_get_last_state()
+        if last is None or last.state != STATE_OFF:
+            self._begin()
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Begin."""
+        self._begin()
+        self.async_write_ha_state()
+
+
+class ListeningSwitch(_KeptSwitch):
     """On while the microphone listens; off captures nothing at all."""
 
     _attr_translation_key = "listening"
@@ -40,29 +69,14 @@ class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
 
     @property
     @override
-    def available(self) -> bool:
-        """Return True: it can be switched while the microphone is deaf."""
-        return True
-
-    @property
-    @override
     def is_on(self) -> bool:
         """Return whether the microphone listens."""
         return self._microphone.listening
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Listen, unless it was switched off before the restart."""
-        await super().async_added_to_hass()
-        last = await self.async_get_last_state()
-        if last is None or last.state != STATE_OFF:
-            self._microphone.async_listen()
-
-    @override
-    async def async_turn_on(self, **kwargs: Any) -> None:
+    def _begin(self) -> None:
         """Listen."""
         self._microphone.async_listen()
-        self.async_write_ha_state()
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
@@ -71,7 +85,7 @@ class ListeningSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
         self.async_write_ha_state()
 
 
-class GuardSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
+class GuardSwitch(_KeptSwitch):
     """On while what the microphone hears may become a heads-up or an alarm."""
 
     _attr_translation_key = "guard"
@@ -85,26 +99,12 @@ class GuardSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
 
     @property
     @override
-    def available(self) -> bool:
-        """Return True: it can be switched while the microphone is deaf."""
-        return True
-
-    @property
-    @override
     def is_on(self) -> bool:
         """Return whether it guards."""
         return self._sentry.armed
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Guard, unless it was switched off before the restart."""
-        await super().async_added_to_hass()
-        last = await self.async_get_last_state()
-        if last is None or last.state != STATE_OFF:
-            self._sentry.async_arm()
-
-    @override
-    async def async_turn_on(self, **kwargs: Any) -> None:
+    def _begin(self) -> None:
         """Guard."""
         self._sentry.async_arm()
 
