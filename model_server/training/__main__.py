@@ -45,12 +45,15 @@ def sounds(
     width: int = training.Settings.width,
     rate: float = training.Settings.rate,
     seed: int = training.Settings.seed,
+    half: Annotated[
+        bool, typer.Option("--half", help="bfloat16, for CPUs that multiply in it")
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads and example makers")] = 1,
 ) -> None:
     """Train the sound network; started again with the same settings, it goes on."""
     torch.set_num_threads(threads)
     settings = training.Settings(
-        examples=examples, epochs=epochs, width=width, rate=rate, seed=seed
+        examples=examples, epochs=epochs, width=width, rate=rate, seed=seed, half=half
     )
     try:
         training.train(

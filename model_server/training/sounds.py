@@ -50,6 +50,8 @@ class Settings:
     width: int = 32
     rate: float = 3e-3
     seed: int = 1
+    half: bool = False
+    """bfloat16 where torch deems it safe; twice as fast on a CPU that multiplies in it."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class Run:
         half = len(chosen) // 2
         # The second half are mixtures, of which the teacher heard only the parts.
         mel[half:], target[half:] = _mixed(mel, target, half, rng)
-        logits, embedding = self._net(_masked(mel + float(rng.uniform(-6, 6)), rng))
+        heard = _masked(mel + float(rng.uniform(-6, 6)), rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.half):
+            logits, embedding = (out.float() for out in self._net(heard))
         smooth = target * 0.97 + 0.005
         loss = functional.binary_cross_entropy_with_logits(logits, smooth) * 20
         if self._examples.teacher is not None and half:
