@@ -128,8 +128,9 @@ def test_a_second_version_goes_on_from_the_first_and_its_card_says_so(
     assert (code, "none.onnx" in told) == (2, True)
 
 
-def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
-    settings = training.Settings(examples=32, epochs=8, batch=8, width=8)
+@pytest.mark.parametrize("half", [False, True])
+def test_training_lowers_the_loss(data: Path, tmp_path: Path, half: bool) -> None:
+    settings = training.Settings(examples=32, epochs=8, batch=8, width=8, half=half)
     learn, _ = split(read_manifest(data))
     run = training.Run(settings, training.prepare(learn, tmp_path, settings, None, 1))
 
