@@ -47,13 +47,21 @@ class Question:
 
     def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
         """Return what this may be the answer to; whatever it is, it was the only one."""
+        fits = self.fits(hass, said)
         pending, self.pending = self.pending, None
-        if pending is None or hass.loop.time() > self._until:
-            return None
-        after = said.start - pending.asked.end
-        if not timedelta() <= after <= timedelta(seconds=ANSWER_S):
-            return None
-        return pending
+        return pending if fits else None
+
+    def fits(self, hass: HomeAssistant, said: Transcript) -> bool:
+        """Tell whether this may be the answer by its time."""
+        if self.pending is None or hass.loop.time() > self._until:
+            return False
+        after = said.start - self.pending.asked.end
+        return timedelta() <= after <= timedelta(seconds=ANSWER_S)
+
+    def withdraw(self, asked: Transcript) -> None:
+        """Ask no longer, if this is what was asked about."""
+        if self.pending is not None and self.pending.asked is asked:
+            self.pending = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +161,16 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
 }
 
 
+def plain(text: str) -> str:
+    """Return the words of a text, without case and marks."""
+    marks = str.maketrans("’", "'", ".,;:!?¡¿")
+    return " ".join(text.casefold().translate(marks).split())
+
+
 def answer(said: Transcript) -> Answer | None:
     """Return what a text answers; None if it is no answer, but something else."""
     words = _words(said.language)
-    marks = str.maketrans("’", "'", ".,;:!?¡¿")
-    text = " ".join(said.text.casefold().translate(marks).split())
+    text = plain(said.text)
     if text in words.yes:
         return "yes"
     return "no" if text in words.no else None

@@ -1,6 +1,7 @@
 """What is said at one microphone: obeyed one after the other, and published."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from homeassistant.config_entries import ConfigSubentry
@@ -20,11 +21,14 @@ from .const import (
     DOMAIN,
     OUTDOOR,
 )
+from .nearest import Heard, Nearest, Sentence
 from .publisher import Publisher
 from .rights import Rights
 
 if TYPE_CHECKING:
     from .coordinator import EarshotConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Spoken:
@@ -36,6 +40,7 @@ class Spoken:
         entry: EarshotConfigEntry,
         subentry: ConfigSubentry,
         publisher: Publisher,
+        nearest: Nearest,
     ) -> None:
         """Take the microphone's rights from its settings."""
         self._hass = hass
@@ -43,6 +48,7 @@ class Spoken:
         self._subentry_id = subentry.subentry_id
         self._slug: str = subentry.data[CONF_SLUG]
         self._publisher = publisher
+        self._nearest = nearest
         self._commands = asyncio.Lock()
         self._question = Question()
         self._rights = Rights(
@@ -52,18 +58,34 @@ class Spoken:
         )
 
     @callback
+    def listens(self, listens: bool) -> None:
+        """Take whether the microphone hears commands."""
+        if listens:
+            self._nearest.listeners.add(self._slug)
+        else:
+            self._nearest.listeners.discard(self._slug)
+
+    @callback
     def heard(self, transcript: Transcript) -> None:
         """Obey a text."""
+        heard = Heard(self._slug, transcript, self._rights.outdoor, self._question)
+        sentence = self._nearest.hear(heard)
         self._entry.async_create_background_task(
-            self._hass, self._obey(transcript), f"earshot command {self._slug}"
+            self._hass, self._obey(heard, sentence), f"earshot command {self._slug}"
         )
 
-    async def _obey(self, transcript: Transcript) -> None:
+    async def _obey(self, heard: Heard, sentence: Sentence) -> None:
         """Run a command after those before it, and publish what became of it."""
+        transcript = heard.transcript
         device = dr.async_get(self._hass).async_get_device_by_identifier(
             (DOMAIN, self._subentry_id), self._entry.entry_id
         )
         async with self._commands:
+            if not await self._nearest.async_chosen(sentence, heard):
+                # It ends a question as anything else does that is said here.
+                self._question.take(self._hass, transcript)
+                _LOGGER.debug("Left to another microphone: %s", transcript.id)
+                return
             outcome = await async_run_command(
                 self._hass,
                 transcript,
