@@ -27,6 +27,7 @@ from .media import ClipView
 from .nearest import Nearest
 from .profiles import ActiveProfile
 from .publisher import Publisher
+from .replies import Replies
 from .vocabulary import VocabularySync
 
 PLATFORMS = [
@@ -65,6 +66,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
     language = pick_language(hass.config.language, languages)
     vocabulary = VocabularySync(hass, entry, client, language)
     nearest = Nearest(hass)
+    replies = Replies(hass, entry)
     microphones = {
         subentry.subentry_id: MicrophoneDevice(
             hass,
@@ -73,6 +75,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
             client,
             publisher,
             nearest,
+            replies,
             info,
             language,
             options.get(CONF_PUBLISH_LEVEL, False),

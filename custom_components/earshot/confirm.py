@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from homeassistant.core import HomeAssistant, State
@@ -12,7 +12,7 @@ from .client import Transcript
 from .guard import Reach
 
 ANSWER_S = 15.0
-"""An answer begins at most so long after the command that was asked about."""
+"""An answer begins at most so long after the command, or after the spoken question."""
 ARRIVAL_S = 30.0
 """What the server tells later than this after the question is no answer to it."""
 
@@ -39,11 +39,19 @@ class Question:
 
     pending: Pending | None = field(default=None, init=False)
     _until: float = field(default=0.0, init=False)
+    _from: datetime | None = field(default=None, init=False)
 
     def ask(self, hass: HomeAssistant, pending: Pending) -> None:
         """Wait for an answer."""
         self.pending = pending
         self._until = hass.loop.time() + ARRIVAL_S
+        self._from = pending.asked.end
+
+    def spoken(self, hass: HomeAssistant, until: datetime) -> None:
+        """Count from where the question has been spoken."""
+        if self._from is not None and until > self._from:
+            self._until += (until - self._from).total_seconds()
+            self._from = until
 
     def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
         """Return what this may be the answer to; whatever it is, it was the only one."""
@@ -55,8 +63,8 @@ class Question:
         """Tell whether this may be the answer by its time."""
         if self.pending is None or hass.loop.time() > self._until:
             return False
-        after = said.start - self.pending.asked.end
-        return timedelta() <= after <= timedelta(seconds=ANSWER_S)
+        latest = (self._from or self.pending.asked.end) + timedelta(seconds=ANSWER_S)
+        return self.pending.asked.end <= said.start <= latest
 
     def withdraw(self, asked: Transcript) -> None:
         """Ask no longer, if this is what was asked about."""

@@ -29,6 +29,7 @@ from .microphone import Listener, Microphone, Settings, utc_now
 from .nearest import Nearest
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
+from .replies import Replies
 from .sentry import Sentry
 from .spoken import Spoken
 
@@ -53,6 +54,7 @@ class MicrophoneDevice(Listener):
         client: Client,
         publisher: Publisher,
         nearest: Nearest,
+        replies: Replies,
         info: Info,
         language: str,
         publish_level: bool,
@@ -64,7 +66,7 @@ class MicrophoneDevice(Listener):
         self._publisher = publisher
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
-        self._spoken = Spoken(hass, entry, subentry, publisher, nearest)
+        self._spoken = Spoken(hass, entry, subentry, publisher, nearest, replies)
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
