@@ -203,6 +203,11 @@ def question_about(language: str, intent_type: str, scope: Reach) -> str:
     return words.ask.format(deed=text[0].upper() + text[1:])
 
 
+def aloud(question: str) -> str:
+    """Return a question without the answers, which a microphone would hear given."""
+    return question.partition("?")[0] + "?"
+
+
 def _names(words: _Words, states: list[State] | tuple[State, ...]) -> str:
     """Return a few names, or how many there are."""
     if len(states) > NAMED:

@@ -16,7 +16,7 @@ from .commands import (
     CommandOutcome,
     async_run_command,
 )
-from .confirm import Question
+from .confirm import Question, aloud
 from .const import (
     CONF_ALARM_PANEL,
     CONF_PLACE,
@@ -110,7 +110,9 @@ class Spoken:
         ):
             return
         until = self._replies.async_say(
-            outcome.response,
+            aloud(outcome.response)
+            if refused == NEEDS_CONFIRMATION
+            else outcome.response,
             transcript.language,
             self._slug,
             async_device_area_id(self._hass, self._device_id),

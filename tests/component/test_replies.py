@@ -26,7 +26,9 @@ from .fake_server import FakeServer, FakeStream
 from .house import Furnish
 
 QUESTION = "Unlock front door? Say yes please, or no thank you."
-SPOKEN_S = 1 + len(QUESTION) / 14
+ALOUD = "Unlock front door?"
+"""Without the answers: the embedded engine hears `say yes please, or …` as a yes."""
+SPOKEN_S = 1 + len(ALOUD) / 14
 
 
 class Voice(TextToSpeechEntity):
@@ -197,6 +199,8 @@ async def test_what_is_heard_while_the_question_is_spoken_is_the_question(
     (asked,) = await house.intents(1)
     assert asked["response"] == QUESTION
     await wait_for(lambda: house.speaker.played)
+    ((media, _),) = house.speaker.played
+    assert "message=Unlock+front+door?&" in media
     await house.say(text, later_s=SPOKEN_S - 1)
     await house.intents(1)
     assert house.unlocked == []
@@ -222,7 +226,7 @@ async def test_a_late_piece_of_the_question_is_no_answer(home: SetUp) -> None:
     house = await home()
     await house.say("unlock the front door")
     await house.intents(1)
-    await house.say("say yes please or no thank you", later_s=SPOKEN_S + 2)
+    await house.say("front door", later_s=SPOKEN_S + 2)
     await house.intents(1)
     await house.say("yes please", later_s=SPOKEN_S + 5)
     await house.intents(2)
