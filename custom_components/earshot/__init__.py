@@ -24,8 +24,10 @@ from .coordinator import (
 from .device import MicrophoneDevice
 from .entity import server_device_info
 from .media import ClipView
+from .nearest import Nearest
 from .profiles import ActiveProfile
 from .publisher import Publisher
+from .replies import Replies
 from .vocabulary import VocabularySync
 
 PLATFORMS = [
@@ -63,6 +65,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
     languages = info.speech.languages if info.speech else ()
     language = pick_language(hass.config.language, languages)
     vocabulary = VocabularySync(hass, entry, client, language)
+    nearest = Nearest(hass)
+    replies = Replies(hass, entry)
     microphones = {
         subentry.subentry_id: MicrophoneDevice(
             hass,
@@ -70,6 +74,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
             subentry,
             client,
             publisher,
+            nearest,
+            replies,
             info,
             language,
             options.get(CONF_PUBLISH_LEVEL, False),
@@ -81,7 +87,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
     for microphone in microphones.values():
         profile.async_add_listener(microphone.async_use_profile)
     entry.runtime_data = EarshotData(
-        coordinator, publisher, vocabulary, microphones, profile
+        coordinator, publisher, vocabulary, microphones, profile, nearest
     )
 
     publisher.async_start()

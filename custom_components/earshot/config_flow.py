@@ -47,6 +47,7 @@ from .const import (
     CONF_ALARM_PANEL,
     CONF_BASE_TOPIC,
     CONF_PUBLISH_LEVEL,
+    CONF_TTS,
     CONF_UNASKED,
     DEFAULT_BASE_TOPIC,
     DEFAULT_PORT,
@@ -92,6 +93,7 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(domain="alarm_control_panel")
         ),
+        vol.Optional(CONF_TTS): EntitySelector(EntitySelectorConfig(domain="tts")),
         vol.Required(CONF_UNASKED, default=DEFAULT_UNASKED): vol.All(
             NumberSelector(
                 NumberSelectorConfig(min=0, max=100, mode=NumberSelectorMode.BOX)

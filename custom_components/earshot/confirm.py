@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from homeassistant.core import HomeAssistant, State
@@ -12,7 +12,7 @@ from .client import Transcript
 from .guard import Reach
 
 ANSWER_S = 15.0
-"""An answer begins at most so long after the command that was asked about."""
+"""An answer begins at most so long after the command, or after the spoken question."""
 ARRIVAL_S = 30.0
 """What the server tells later than this after the question is no answer to it."""
 
@@ -39,21 +39,37 @@ class Question:
 
     pending: Pending | None = field(default=None, init=False)
     _until: float = field(default=0.0, init=False)
+    _from: datetime | None = field(default=None, init=False)
 
     def ask(self, hass: HomeAssistant, pending: Pending) -> None:
         """Wait for an answer."""
         self.pending = pending
         self._until = hass.loop.time() + ARRIVAL_S
+        self._from = pending.asked.end
+
+    def spoken(self, hass: HomeAssistant, until: datetime) -> None:
+        """Count from where the question has been spoken."""
+        if self._from is not None and until > self._from:
+            self._until += (until - self._from).total_seconds()
+            self._from = until
 
     def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
         """Return what this may be the answer to; whatever it is, it was the only one."""
+        fits = self.fits(hass, said)
         pending, self.pending = self.pending, None
-        if pending is None or hass.loop.time() > self._until:
-            return None
-        after = said.start - pending.asked.end
-        if not timedelta() <= after <= timedelta(seconds=ANSWER_S):
-            return None
-        return pending
+        return pending if fits else None
+
+    def fits(self, hass: HomeAssistant, said: Transcript) -> bool:
+        """Tell whether this may be the answer by its time."""
+        if self.pending is None or hass.loop.time() > self._until:
+            return False
+        latest = (self._from or self.pending.asked.end) + timedelta(seconds=ANSWER_S)
+        return self.pending.asked.end <= said.start <= latest
+
+    def withdraw(self, asked: Transcript) -> None:
+        """Ask no longer, if this is what was asked about."""
+        if self.pending is not None and self.pending.asked is asked:
+            self.pending = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +169,16 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
 }
 
 
+def plain(text: str) -> str:
+    """Return the words of a text, without case and marks."""
+    marks = str.maketrans("’", "'", ".,;:!?¡¿")
+    return " ".join(text.casefold().translate(marks).split())
+
+
 def answer(said: Transcript) -> Answer | None:
     """Return what a text answers; None if it is no answer, but something else."""
     words = _words(said.language)
-    marks = str.maketrans("’", "'", ".,;:!?¡¿")
-    text = " ".join(said.text.casefold().translate(marks).split())
+    text = plain(said.text)
     if text in words.yes:
         return "yes"
     return "no" if text in words.no else None
@@ -180,6 +201,11 @@ def question_about(language: str, intent_type: str, scope: Reach) -> str:
     deed = next(words.do[kind] for kind in kinds if kind in words.do)
     text = deed.format(what=what)
     return words.ask.format(deed=text[0].upper() + text[1:])
+
+
+def aloud(question: str) -> str:
+    """Return a question without the answers, which a microphone would hear given."""
+    return question.partition("?")[0] + "?"
 
 
 def _names(words: _Words, states: list[State] | tuple[State, ...]) -> str:

@@ -31,6 +31,7 @@ from .client import (
 )
 from .const import DOMAIN
 from .device import MicrophoneDevice
+from .nearest import Nearest
 from .profiles import ActiveProfile
 from .publisher import Publisher
 from .vocabulary import VocabularySync
@@ -51,6 +52,7 @@ class EarshotData:
     vocabulary: VocabularySync
     microphones: dict[str, MicrophoneDevice]
     profile: ActiveProfile
+    nearest: Nearest
 
 
 @callback

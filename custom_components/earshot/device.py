@@ -26,8 +26,10 @@ from .client.connection import StreamResult
 from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, HOME
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
+from .nearest import Nearest
 from .profiles import Hearing, hearings, rules, sustained, watched
 from .publisher import Publisher
+from .replies import Replies
 from .sentry import Sentry
 from .spoken import Spoken
 
@@ -51,6 +53,8 @@ class MicrophoneDevice(Listener):
         subentry: ConfigSubentry,
         client: Client,
         publisher: Publisher,
+        nearest: Nearest,
+        replies: Replies,
         info: Info,
         language: str,
         publish_level: bool,
@@ -62,7 +66,7 @@ class MicrophoneDevice(Listener):
         self._publisher = publisher
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
-        self._spoken = Spoken(hass, entry, subentry, publisher)
+        self._spoken = Spoken(hass, entry, subentry, publisher, nearest, replies)
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
@@ -204,6 +208,7 @@ class MicrophoneDevice(Listener):
     def available(self, available: bool) -> None:
         """Take whether the microphone hears."""
         self.hears = available
+        self._spoken.listens(available and "commands" in self.tasks)
         self._publisher.keep(
             payloads.availability_topic(self.slug),
             payloads.ONLINE if available else payloads.OFFLINE,

@@ -34,8 +34,10 @@ from .const import (
     CONF_GUARD,
     CONF_LABELS,
     CONF_PLACE,
+    CONF_PLAYERS,
     CONF_SLUG,
     CONF_SOUNDS,
+    CONF_SPEAK,
     DOMAIN,
     INDOOR,
     PLACES,
@@ -45,6 +47,7 @@ from .sources.ffmpeg import is_supported
 MAX_SLUG = 64
 
 CAMERA = EntitySelector(EntitySelectorConfig(domain="camera"))
+PLAYERS = EntitySelector(EntitySelectorConfig(domain="media_player", multiple=True))
 URL = TextSelector(TextSelectorConfig(type=TextSelectorType.TEXT, autocomplete="off"))
 
 PLACE = SelectSelector(
@@ -69,6 +72,8 @@ def _schema(source: str, info: Info) -> vol.Schema:
             vol.Required(
                 CONF_COMMANDS, default=info.speech is not None
             ): BooleanSelector(),
+            vol.Required(CONF_SPEAK, default=True): BooleanSelector(),
+            vol.Optional(CONF_PLAYERS): PLAYERS,
             vol.Required(CONF_CLIPS, default=False): BooleanSelector(),
             vol.Required(CONF_GUARD, default=False): BooleanSelector(),
             **(profile_form.sections(labels) if labels else {}),
@@ -206,6 +211,8 @@ def _check(
         data[CONF_URL] = data[CONF_URL].strip()
     if data[CONF_PLACE] == INDOOR:
         del data[CONF_PLACE]
+    if data[CONF_SPEAK]:
+        del data[CONF_SPEAK]
     return data, _errors(data), {}
 
 

@@ -125,6 +125,7 @@ def transcript_payload(transcript: Transcript) -> str:
             "start": transcript.start.isoformat(),
             "end": transcript.end.isoformat(),
             "engine": _engine(transcript.engine),
+            "level_dbfs": transcript.level_dbfs,
         }
     )
 

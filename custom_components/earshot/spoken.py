@@ -1,6 +1,7 @@
 """What is said at one microphone: obeyed one after the other, and published."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from homeassistant.config_entries import ConfigSubentry
@@ -9,22 +10,34 @@ from homeassistant.helpers import device_registry as dr
 
 from . import payloads
 from .client import Transcript
-from .commands import async_run_command
-from .confirm import Question
+from .commands import (
+    NEEDS_CONFIRMATION,
+    NOT_UNDERSTOOD,
+    CommandOutcome,
+    async_run_command,
+)
+from .confirm import Question, aloud
 from .const import (
     CONF_ALARM_PANEL,
     CONF_PLACE,
+    CONF_PLAYERS,
     CONF_SLUG,
+    CONF_SPEAK,
     CONF_UNASKED,
     DEFAULT_UNASKED,
     DOMAIN,
     OUTDOOR,
 )
+from .nearest import Heard, Nearest, Sentence
 from .publisher import Publisher
+from .replies import Replies
 from .rights import Rights
+from .vocabulary import async_device_area_id
 
 if TYPE_CHECKING:
     from .coordinator import EarshotConfigEntry
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Spoken:
@@ -36,6 +49,8 @@ class Spoken:
         entry: EarshotConfigEntry,
         subentry: ConfigSubentry,
         publisher: Publisher,
+        nearest: Nearest,
+        replies: Replies,
     ) -> None:
         """Take the microphone's rights from its settings."""
         self._hass = hass
@@ -43,6 +58,10 @@ class Spoken:
         self._subentry_id = subentry.subentry_id
         self._slug: str = subentry.data[CONF_SLUG]
         self._publisher = publisher
+        self._nearest = nearest
+        self._replies = replies
+        self._speaks: bool = subentry.data.get(CONF_SPEAK, True)
+        self._players: list[str] = subentry.data.get(CONF_PLAYERS, [])
         self._commands = asyncio.Lock()
         self._question = Question()
         self._rights = Rights(
@@ -52,25 +71,73 @@ class Spoken:
         )
 
     @callback
+    def listens(self, listens: bool) -> None:
+        """Take whether the microphone hears commands."""
+        if listens:
+            self._nearest.listeners.add(self._slug)
+        else:
+            self._nearest.listeners.discard(self._slug)
+
+    @callback
     def heard(self, transcript: Transcript) -> None:
         """Obey a text."""
+        area = async_device_area_id(self._hass, self._device_id)
+        if self._replies.is_echo(transcript, self._slug, area):
+            _LOGGER.debug("A reply was heard, not a command: %s", transcript.id)
+            return
+        heard = Heard(self._slug, transcript, self._rights.outdoor, self._question)
+        sentence = self._nearest.hear(heard)
         self._entry.async_create_background_task(
-            self._hass, self._obey(transcript), f"earshot command {self._slug}"
+            self._hass, self._obey(heard, sentence), f"earshot command {self._slug}"
         )
 
-    async def _obey(self, transcript: Transcript) -> None:
-        """Run a command after those before it, and publish what became of it."""
+    @property
+    def _device_id(self) -> str | None:
+        """Return the microphone's device."""
         device = dr.async_get(self._hass).async_get_device_by_identifier(
             (DOMAIN, self._subentry_id), self._entry.entry_id
         )
+        return device.id if device else None
+
+    def _reply(self, transcript: Transcript, outcome: CommandOutcome) -> None:
+        """Speak the reply, unless nobody meant the house or a stranger was refused."""
+        refused = outcome.refused
+        if (
+            not self._speaks
+            or outcome.intent is None
+            or refused == NOT_UNDERSTOOD
+            or (self._rights.outdoor and refused is not None)
+        ):
+            return
+        until = self._replies.async_say(
+            aloud(outcome.response)
+            if refused == NEEDS_CONFIRMATION
+            else outcome.response,
+            transcript.language,
+            self._slug,
+            async_device_area_id(self._hass, self._device_id),
+            self._players,
+        )
+        if until is not None and refused == NEEDS_CONFIRMATION:
+            self._question.spoken(self._hass, until)
+
+    async def _obey(self, heard: Heard, sentence: Sentence) -> None:
+        """Run a command after those before it, and publish what became of it."""
+        transcript = heard.transcript
         async with self._commands:
+            if not await self._nearest.async_chosen(sentence, heard):
+                # It ends a question as anything else does that is said here.
+                self._question.take(self._hass, transcript)
+                _LOGGER.debug("Left to another microphone: %s", transcript.id)
+                return
             outcome = await async_run_command(
                 self._hass,
                 transcript,
-                device.id if device else None,
+                self._device_id,
                 self._rights,
                 self._question,
             )
+            self._reply(transcript, outcome)
         if outcome.intent is None:
             # An engine that writes down any speech hears more than commands: what
             # people say to each other is nobody's business.

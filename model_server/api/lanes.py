@@ -22,6 +22,7 @@ from model_server.api.messages import (
 from model_server.api.service import Service, engine_message
 from model_server.api.telling import Teller
 from model_server.audio import Pcm
+from model_server.audio.level import speech_dbfs
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.endpoint import EndpointEvent, Utterance
 from model_server.listen.listener import Listener
@@ -249,6 +250,7 @@ class CommandLane:
                         self._utterance,
                         (event.start, event.end),
                         said,
+                        speech_dbfs(event.pcm) if event.pcm.size else None,
                     )
                 )
             else:
@@ -288,6 +290,7 @@ def transcript(
     utterance: str,
     bounds: tuple[int, int],
     said: Recognition,
+    level_dbfs: float | None = None,
 ) -> Transcript:
     """A recognition as sent, counted by its outcome."""
     service.metrics.utterances.labels(said.rejected or "recognised").inc()
@@ -310,4 +313,5 @@ def transcript(
         intent=None
         if said.intent is None
         else Intent(name=said.intent.name, slots=dict(said.intent.slots)),
+        level_dbfs=level_dbfs,
     )

@@ -158,6 +158,7 @@ class Transcript(Result):
 
     `text` is empty exactly when `rejected` says why. `start` and `end` bound the
     speech; `time` equals `end`. `intent` is there where the engine understands.
+    `level_dbfs` is the loudness of the speech, where it was measured.
     """
 
     type: Literal["transcript"] = "transcript"
@@ -170,6 +171,7 @@ class Transcript(Result):
     end: datetime
     engine: Engine
     intent: Intent | None = None
+    level_dbfs: float | None = None
 
 
 class Sound(Result):

@@ -11,12 +11,27 @@ from model_server.audio import SAMPLE_RATE, Pcm
 FULL_SCALE = 32768.0
 SILENCE_DBFS = -100.0
 
+ACTIVE_DB = 15.9
+"""So far below its loudest moment speech goes on: the margin of ITU-T P.56."""
+BLOCK = 512
+"""Samples of one moment, 32 ms."""
+
 
 def dbfs(amplitude: float) -> float:
     """Amplitude (full scale is 32768) in dB; -100 for digital silence."""
     if amplitude <= 0:
         return SILENCE_DBFS
     return max(SILENCE_DBFS, float(20 * np.log10(amplitude / FULL_SCALE)))
+
+
+def speech_dbfs(pcm: Pcm) -> float:
+    """RMS in dBFS of the moments in which somebody speaks, (samples,): not of pauses."""
+    whole = pcm[: pcm.size - pcm.size % BLOCK].astype(np.float32)
+    if not whole.size:
+        return SILENCE_DBFS
+    squares = np.mean(whole.reshape(-1, BLOCK) ** 2, axis=1)
+    active = squares[squares >= squares.max() * 10 ** (-ACTIVE_DB / 10)]
+    return dbfs(float(np.sqrt(active.mean())))
 
 
 @dataclass(frozen=True)

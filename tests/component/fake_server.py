@@ -135,9 +135,11 @@ class FakeStream:
         rejected: str | None = None,
         intent: object = None,
         seconds: float = 1,
+        level: float | None = None,
+        later_s: float = 0,
     ) -> None:
         """Report an utterance, and what a model understood by it."""
-        now = datetime.now(UTC)
+        now = datetime.now(UTC) + timedelta(seconds=later_s)
         await self.say(
             self._head("transcript", None)
             | {
@@ -149,6 +151,7 @@ class FakeStream:
                 "start": (now - timedelta(seconds=seconds)).isoformat(),
                 "end": now.isoformat(),
                 "engine": ENGINE,
+                "level_dbfs": level,
             }
         )
 

@@ -128,6 +128,24 @@ def test_an_intent_that_cannot_be_one_does_not_cost_the_transcript(
     assert read.text == "turn on the light"
 
 
+@pytest.mark.parametrize(
+    ("level", "read"),
+    [
+        (-20, -20.0),
+        (-33.5, -33.5),
+        (None, None),
+        ("loud", None),
+        (True, None),
+        (5, None),
+        (float("nan"), None),
+        (float("inf"), None),
+    ],
+)
+def test_a_level_is_a_loudness_or_unknown(level: object, read: float | None) -> None:
+    assert transcript(level_dbfs=level).level_dbfs == read
+    assert transcript().level_dbfs is None
+
+
 def test_a_transcript_is_read_and_its_times_become_utc() -> None:
     transcript = parse(json.dumps(TRANSCRIPT))
     assert isinstance(transcript, Transcript)

@@ -60,6 +60,19 @@ async def test_a_spoken_command_becomes_speech_start_end_and_transcript(
     assert stream.close_code == 1000
 
 
+async def test_a_transcript_tells_how_loud_it_was_said(house: House) -> None:
+    near = command()
+    levels = []
+    for pcm in (near, near // 8):
+        async with house.stream("commands") as stream:
+            messages = await (await stream.play(pcm)).end()
+        (transcript,) = of_kind(messages, "transcript")
+        levels.append(transcript["level_dbfs"])
+
+    assert -40 < levels[0] < -5
+    assert levels[0] - levels[1] == pytest.approx(18.1, abs=1)
+
+
 async def test_on_is_not_off(house: House) -> None:
     pcm = np.concatenate(
         [command("turn on the kitchen lights"), command("turn off the kitchen lights")]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model_server.audio import SAMPLE_RATE, Pcm
-from model_server.audio.level import LevelMeter
+from model_server.audio.level import SILENCE_DBFS, LevelMeter, speech_dbfs
 from model_server.audio.ring import Ring
 from model_server.audio.vad import SileroVoice
 from tests.server.voices import say, silence
@@ -74,6 +74,17 @@ def test_levels_do_not_depend_on_how_the_audio_is_cut(sizes: list[int]) -> None:
     ]
 
     assert in_pieces == LevelMeter().push(pcm)
+
+
+def test_the_level_of_speech_is_that_of_its_sounding_moments() -> None:
+    sine = 16384 * np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    loud = np.asarray(sine, np.int16)
+    spoken = np.concatenate([silence(2), loud, silence(2)])
+
+    assert speech_dbfs(loud) == pytest.approx(-9.03, abs=0.1)
+    assert speech_dbfs(spoken) == pytest.approx(-9.03, abs=0.3)
+    assert speech_dbfs(spoken // 4) == pytest.approx(-9.03 - 12.04, abs=0.3)
+    assert speech_dbfs(silence(1)) == speech_dbfs(loud[:9]) == SILENCE_DBFS
 
 
 def scores(pcm: Pcm) -> list[float]:

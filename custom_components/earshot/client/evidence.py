@@ -44,6 +44,15 @@ def line(data: Json, name: str) -> str | None:
     return " ".join(plain.split())[:MAX_LINE] or None
 
 
+def level(data: Json, name: str) -> float | None:
+    """Return a loudness, else None."""
+    value = data.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # Python's JSON knows numbers that no loudness is, and that win any comparison.
+        return float(value) if -200 <= value <= 0 else None
+    return None
+
+
 def _is_score(value: object) -> bool:
     """Tell whether this is a number from 0 to 1."""
     return (

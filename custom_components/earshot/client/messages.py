@@ -79,6 +79,7 @@ class Transcript(Result):
     """One utterance's outcome; `text` is empty exactly when `rejected` says why.
 
     `intent` is unchecked: who acts on it asks the same questions as about a text.
+    `level_dbfs` is the loudness of the speech; older servers do not tell.
     """
 
     text: str
@@ -90,6 +91,7 @@ class Transcript(Result):
     rejected: str | None = None
     alternatives: tuple[Alternative, ...] = ()
     intent: Intent | None = None
+    level_dbfs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,7 @@ def _transcript(data: Json) -> Transcript:
         rejected=fields.optional_string(data, "rejected"),
         alternatives=fields.items(data, "alternatives", _alternative),
         intent=read_intent(data.get("intent")),
+        level_dbfs=evidence.level(data, "level_dbfs"),
     )
 
 
