@@ -4,7 +4,7 @@ import asyncio
 
 from homeassistant.const import Platform
 from homeassistant.core import HassJob, HomeAssistant
-from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers import config_validation as cv, device_registry as dr, intent
 from homeassistant.helpers.typing import ConfigType
 
 from .const import (
@@ -26,6 +26,7 @@ from .entity import server_device_info
 from .media import ClipView
 from .profiles import ActiveProfile
 from .publisher import Publisher
+from .read_list import ReadList
 from .vocabulary import VocabularySync
 
 PLATFORMS = [
@@ -42,8 +43,9 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer the clips of all servers."""
+    """Offer the clips of all servers, and read lists aloud."""
     hass.http.register_view(ClipView())
+    intent.async_register(hass, ReadList())
     return True
 
 

@@ -15,11 +15,8 @@ from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPl
 from model_server.engines.embedded.grammar import Grammar, compile_network
 from model_server.engines.embedded.home import Home, compile_home
 from model_server.engines.embedded.network import END, Network
-from model_server.engines.embedded.sentences import (
-    ANSWERS,
-    build_network,
-    read_templates,
-)
+from model_server.engines.embedded.sentences import ANSWERS, build_network
+from model_server.engines.embedded.templates import read_templates
 from tests.server.homes import family_home, lamp_home
 
 
