@@ -35,6 +35,7 @@ class KeptList(TodoListEntity):
     )
 
     def __init__(self, name: str) -> None:
+        """Begin with nothing on it."""
         self._attr_name = name
         self._attr_todo_items = []
 
