@@ -2,8 +2,11 @@
 
 from typing import Final, override
 
-from homeassistant.components.todo import DOMAIN as TODO_DOMAIN, TodoItemStatus
-from homeassistant.components.todo.const import DATA_COMPONENT
+from homeassistant.components.todo.const import (
+    DATA_COMPONENT,
+    DOMAIN as TODO_DOMAIN,
+    TodoItemStatus,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import intent
 import voluptuous as vol
