@@ -33,8 +33,8 @@ from model_server.engines.base import Pcm, Vocabulary
 from model_server.engines.embedded import rejection
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import cached_home
-from model_server.engines.embedded.sentences import read_templates
 from model_server.engines.embedded.speech import Finding, judge, look
+from model_server.engines.embedded.templates import read_templates
 from model_server.engines.embedded.trim import dither, trim
 from model_server.evaluation import synthesis
 from tests.server.homes import family_home

@@ -4,7 +4,7 @@ import asyncio
 
 from homeassistant.const import Platform
 from homeassistant.core import HassJob, HomeAssistant
-from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers import config_validation as cv, device_registry as dr, intent
 from homeassistant.helpers.typing import ConfigType
 
 from .const import (
@@ -27,6 +27,7 @@ from .media import ClipView
 from .nearest import Nearest
 from .profiles import ActiveProfile
 from .publisher import Publisher
+from .read_list import ReadList
 from .replies import Replies
 from .vocabulary import VocabularySync
 
@@ -44,8 +45,9 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer the clips of all servers."""
+    """Offer the clips of all servers, and read lists aloud."""
     hass.http.register_view(ClipView())
+    intent.async_register(hass, ReadList())
     return True
 
 

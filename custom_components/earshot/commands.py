@@ -10,11 +10,12 @@ from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import intent
 from homeassistant.helpers.chat_session import async_get_chat_session
 
-from .allowed import ALONE
+from .allowed import ALLOWED, ALONE
 from .client import Intent, Transcript
 from .confirm import Answer, Pending, Question, answer, question_about
 from .guard import DELAYED, DELAYED_COMMAND, Reach, reach
-from .model_intent import UnusableIntent, async_execute, complete
+from .model_intent import Slots, UnusableIntent, async_execute, complete
+from .own_sentences import async_understand
 from .rights import Rights
 
 NOT_UNDERSTOOD = "not_understood"
@@ -76,6 +77,9 @@ async def async_run_command(
     if pending is not None and said is not None:
         return await _async_answered(turn, pending, said)
     outcome = await _async_sentence(turn)
+    if outcome.intent is None:
+        if (meant := await async_understand(hass, transcript)) is not None:
+            return await _async_model(turn, meant, "sentence")
     # A yes that comes too late is not for a model to make something of.
     if outcome.intent is None and transcript.intent is not None and said is None:
         return await _async_model(turn, transcript.intent)
@@ -129,11 +133,15 @@ async def _async_sentence(turn: _Turn) -> CommandOutcome:
     return _done(understood, response)
 
 
-async def _async_model(turn: _Turn, meant: Intent) -> CommandOutcome:
-    """Obey what a model understood, as far as it fits this house."""
-    understood = CommandOutcome(meant.name, dict(meant.slots), source="model")
+async def _async_model(
+    turn: _Turn, meant: Intent, source: Literal["sentence", "model"] = "model"
+) -> CommandOutcome:
+    """Obey what a model or a sentence of our own meant, as far as it fits this house."""
+    understood = CommandOutcome(meant.name, dict(meant.slots), source=source)
     try:
-        slots = complete(turn.hass, meant.name, meant.slots, turn.device_id)
+        slots: Slots = {**meant.slots}
+        if source == "model" or meant.name in ALLOWED:
+            slots = complete(turn.hass, meant.name, meant.slots, turn.device_id)
     except UnusableIntent:
         return replace(understood, refused=NOT_UNDERSTOOD)
     understood = _judge(turn, replace(understood, slots=dict(slots)))

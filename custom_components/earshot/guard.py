@@ -10,6 +10,7 @@ from homeassistant.helpers import entity_registry as er, intent
 
 from .allowed import ALLOWED
 from .const import ASSISTANT
+from .read_list import READ_LIST
 
 PROTECTED_DOMAINS = frozenset({"alarm_control_panel", "lock", "valve"})
 PROTECTED_COVERS = frozenset({"door", "garage", "gate"})
@@ -24,6 +25,7 @@ READING_INTENTS = frozenset(
         intent.INTENT_RESPOND,
         intent.INTENT_TIMER_STATUS,
         "HassGetWeather",
+        READ_LIST,
     }
 )
 """Intents that change nothing."""

@@ -22,8 +22,16 @@ from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.start import async_at_started
 
 from .client import Client, EarshotError, Entity, Place, Vocabulary
-from .client.vocabulary import MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, MAX_NAMES
+from .client.vocabulary import (
+    MAX_AREAS,
+    MAX_ENTITIES,
+    MAX_FLOORS,
+    MAX_ITEMS,
+    MAX_NAMES,
+    MAX_PHRASE,
+)
 from .const import ASSISTANT
+from .read_list import open_items
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,7 +64,14 @@ def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
         tuple(entities[:MAX_ENTITIES]),
         tuple(areas[:MAX_AREAS]),
         tuple(floors[:MAX_FLOORS]),
+        _items(hass, [entity.id for entity in entities if entity.domain == "todo"]),
     )
+
+
+def _items(hass: HomeAssistant, lists: list[str]) -> tuple[str, ...]:
+    """Return what is on the lists: it can be said, to take it off again."""
+    found = {item.strip() for one in lists for item in open_items(hass, one)}
+    return tuple(sorted(i for i in found if 0 < len(i) <= MAX_PHRASE))[:MAX_ITEMS]
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -178,5 +193,8 @@ class VocabularySync:
 
 @callback
 def _came_or_went(data: EventStateChangedData) -> bool:
-    """Tell whether a state was added or removed."""
-    return data["old_state"] is None or data["new_state"] is None
+    """Tell whether a state was added or removed, or a list became longer or shorter."""
+    old, new = data["old_state"], data["new_state"]
+    if old is None or new is None:
+        return True
+    return new.domain == "todo" and old.state != new.state

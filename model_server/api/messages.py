@@ -382,13 +382,22 @@ class PlaceBody(Message):
     floor: str | None = None
 
 
+Phrase = Annotated[str, Field(min_length=1, max_length=60)]
+"""What somebody may say within a sentence, and no entity is called."""
+
+
 class VocabularyBody(Message):
-    """`PUT /v1/vocabulary`: what may be said in the home."""
+    """`PUT /v1/vocabulary`: what may be said in the home.
+
+    `items` may be put on its lists, beside what the server knows; `media` be played.
+    """
 
     language: str = "en"
     entities: Annotated[list[EntityBody], Field(max_length=2000)] = []
     areas: Annotated[list[PlaceBody], Field(max_length=500)] = []
     floors: Annotated[list[PlaceBody], Field(max_length=100)] = []
+    items: Annotated[list[Phrase], Field(max_length=500)] = []
+    media: Annotated[list[Phrase], Field(max_length=500)] = []
 
 
 class VocabularyResult(Message):

@@ -49,6 +49,8 @@ def to_vocabulary(body: VocabularyBody) -> Vocabulary:
         ),
         areas=places(body.areas),
         floors=places(body.floors),
+        items=tuple(body.items),
+        media=tuple(body.media),
     )
 
 

@@ -69,12 +69,18 @@ class VocabularyPlace:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be said in one home."""
+    """What may be said in one home.
+
+    `items` are things that may be put on a list, `media` what may be played: names
+    that are no entity's.
+    """
 
     language: str = "en"
     entities: tuple[VocabularyEntity, ...] = ()
     areas: tuple[VocabularyPlace, ...] = ()
     floors: tuple[VocabularyPlace, ...] = ()
+    items: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ async def test_a_vocabulary_is_taken(client: Client, fake: FakeServer) -> None:
     report = await client.put_vocabulary(Vocabulary("en"))
     assert report.version == "v1"
     assert fake.vocabularies == [
-        {"language": "en", "entities": [], "areas": [], "floors": []}
+        {"language": "en", "entities": [], "areas": [], "floors": [], "items": []}
     ]
 
 

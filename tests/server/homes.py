@@ -79,6 +79,7 @@ _ENTITIES = {
     "input_boolean": ("Guest Mode", "Vacation Mode"),
     "person": ("Alice", "Robert"),
     "button": ("Doorbell Chime@Hallway",),
+    "todo": ("Shopping List", "Chores"),
 }
 
 
@@ -87,7 +88,7 @@ def _slug(name: str) -> str:
 
 
 def family_home() -> Vocabulary:
-    """Return a home of 58 entities in 10 areas on 3 floors."""
+    """Return a home of 60 entities in 10 areas on 3 floors."""
     entities = []
     for domain, names in _ENTITIES.items():
         for spelled in names:
@@ -112,6 +113,8 @@ def family_home() -> Vocabulary:
             VocabularyPlace(id=_slug(name), names=(name, *aliases))
             for name, aliases in _FLOORS.items()
         ),
+        items=("Nutritional Yeast", "AA Batteries"),
+        media=("Jazz Radio", "Morning News"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 import random
 
 from hypothesis import given, strategies as st
@@ -15,11 +16,8 @@ from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPl
 from model_server.engines.embedded.grammar import Grammar, compile_network
 from model_server.engines.embedded.home import Home, compile_home
 from model_server.engines.embedded.network import END, Network
-from model_server.engines.embedded.sentences import (
-    ANSWERS,
-    build_network,
-    read_templates,
-)
+from model_server.engines.embedded.sentences import ANSWERS, build_network
+from model_server.engines.embedded.templates import read_templates
 from tests.server.homes import family_home, lamp_home
 
 
@@ -68,6 +66,21 @@ def family() -> Home:
         "what's the weather in new york",
         "run party time",
         "never mind",
+        "add milk to my shopping list",
+        "put toilet paper on the shopping list",
+        "remove nutritional yeast from the shopping list",
+        "add batteries to chores",
+        "what is on my shopping list",
+        "next song",
+        "pause the music in the kitchen",
+        "turn it down",
+        "set the volume to 40 percent",
+        "play jazz radio in the kitchen",
+        "cancel the timer",
+        "how much time is left",
+        "activate movie night",
+        "set the temperature to 21 degrees",
+        "what is the temperature in the bedroom",
     ],
 )
 def test_a_family_can_say(family: Home, sentence: str) -> None:
@@ -83,6 +96,9 @@ def test_a_family_can_say(family: Home, sentence: str) -> None:
         ("the kitchen to 50", "without a verb it is talk"),
         ("turn out each light", "hardly anybody says so"),
         ("turn on the pool lights", "there is no pool"),
+        ("next", "a single word is said too often"),
+        ("stop", "a single word is said too often"),
+        ("add a submarine to my shopping list", "nobody has put one on it yet"),
         ("broadcast dinner is ready", "free text cannot be heard"),
     ],
 )
@@ -95,6 +111,14 @@ def test_home_assistant_understands_every_sentence(family: Home) -> None:
     chosen = random.Random(7)
     sentences = {family.grammar.sample(chosen) for _ in range(60)} - {*ANSWERS}
     assert {text for text in sentences if agent.read(text) is None} == set()
+
+
+def test_the_integration_understands_the_same_sentences_of_our_own() -> None:
+    ours, theirs = (
+        (Path(__file__).parents[2] / folder / "own_sentences.json").read_text()
+        for folder in ("model_server/engines/embedded", "custom_components/earshot")
+    )
+    assert ours == theirs
 
 
 def test_devices_that_are_not_there_cannot_be_talked_to() -> None:

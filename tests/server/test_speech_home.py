@@ -12,7 +12,8 @@ from model_server.engines.base import Vocabulary, VocabularyEntity
 from model_server.engines.embedded import home as home_module
 from model_server.engines.embedded.grammar import _determinise
 from model_server.engines.embedded.home import cached_home, compile_home, home_version
-from model_server.engines.embedded.sentences import build_network, read_plain_templates
+from model_server.engines.embedded.sentences import build_network
+from model_server.engines.embedded.templates import read_plain_templates
 from tests.server.homes import family_home, lamp_home
 
 # Compiling takes long, and gives the same each time.

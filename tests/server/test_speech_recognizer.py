@@ -49,6 +49,10 @@ def agent() -> Agent:
         ("open the garage door", RMS),
         ("turn on the kitchen lights", ESPEAK),
         ("turn off the kitchen lights", ESPEAK),
+        ("add milk to my shopping list", SLT),
+        ("put toilet paper on the shopping list", RMS),
+        ("what is on my shopping list", SLT),
+        ("pause the music", SLT),
     ],
 )
 def test_a_command_is_heard(

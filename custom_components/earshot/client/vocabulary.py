@@ -9,6 +9,8 @@ MAX_NAMES = 32
 MAX_ENTITIES = 2000
 MAX_AREAS = 500
 MAX_FLOORS = 100
+MAX_ITEMS = 500
+MAX_PHRASE = 60
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be said in the home."""
+    """What may be said in the home; `items` may be put on its lists."""
 
     language: str
     entities: tuple[Entity, ...] = ()
     areas: tuple[Place, ...] = ()
     floors: tuple[Place, ...] = ()
+    items: tuple[str, ...] = ()
 
     def encode(self) -> str:
         """Return the JSON body."""

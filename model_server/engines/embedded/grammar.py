@@ -45,9 +45,13 @@ class Grammar:
             said.append(word)
 
 
-def compile_network(network: Network) -> Grammar:
-    """Determinise and minimise. Raises ValueError if nothing can be said."""
+def compile_network(network: Network, shortest: int = 1) -> Grammar:
+    """Determinise and minimise; sentences of fewer words than `shortest` are left out.
+
+    Raises ValueError if nothing can be said.
+    """
     arcs, accepting = _determinise(network)
+    _lengthen(arcs, accepting, 0, shortest)
     return _minimise(arcs, accepting)
 
 
@@ -99,6 +103,18 @@ def _determinise(network: Network) -> tuple[list[dict[str, int]], set[int]]:
                 todo.append(closed)
             arcs[number][word] = numbers[closed]
     return arcs, accepting
+
+
+def _lengthen(
+    arcs: list[dict[str, int]], accepting: set[int], state: int, shortest: int
+) -> None:
+    """Let no sentence from a state be shorter; states on such a way become copies."""
+    if shortest <= 1:
+        return
+    for word, target in tuple(arcs[state].items()):
+        copy = arcs[state][word] = len(arcs)
+        arcs.append(dict(arcs[target]))
+        _lengthen(arcs, accepting, copy, shortest - 1)
 
 
 def _minimise(arcs: list[dict[str, int]], accepting: set[int]) -> Grammar:

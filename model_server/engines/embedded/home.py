@@ -16,12 +16,16 @@ from model_server.engines.base import Vocabulary
 
 from .grammar import Grammar, compile_network
 from .pronunciation import Pronunciations, pronounce
-from .sentences import build_network, read_plain_templates
+from .sentences import build_network, name_words
+from .templates import household_items, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 4
+COMPILER = 5
 """Raise it when the same vocabulary would compile to something else."""
+
+SHORTEST = 2
+"""Words of a command. A single one ("next", "stop") is said too often to mean one."""
 
 _KEPT = 8
 _SUFFIX = ".home"
@@ -35,6 +39,16 @@ class Home:
     grammar: Grammar
     pronunciations: Pronunciations
     guessed: tuple[str, ...]
+
+
+def plain(vocabulary: Vocabulary) -> Vocabulary:
+    """Return a vocabulary that differs only where something else may be said.
+
+    An item that is known anyway comes and goes without a new grammar.
+    """
+    known = set(household_items())
+    items = {" ".join(name_words(item)) for item in vocabulary.items} - known
+    return replace(vocabulary, items=tuple(sorted(items)))
 
 
 def home_version(vocabulary: Vocabulary) -> str:
@@ -67,7 +81,7 @@ def compile_home(vocabulary: Vocabulary) -> Home:
     for word in lexicon.silent:
         _LOGGER.warning("No letters to guess the sound of %r from: not sayable", word)
     network.drop(frozenset(lexicon.silent))
-    grammar = compile_network(network)
+    grammar = compile_network(network, SHORTEST)
     return Home(
         version=home_version(vocabulary),
         grammar=grammar,

@@ -26,13 +26,13 @@ from hassil.intents import (
     TextSlotList,
     WildcardSlotList,
 )
-from hassil.parse_expression import parse_sentence
 from hassil.util import remove_punctuation
-from home_assistant_intents import get_intent_info, get_intents
+from home_assistant_intents import get_intent_info
 
 from model_server.engines.base import Vocabulary, VocabularyPlace
 
 from .network import END, Network, Trie
+from .templates import household_items
 
 SPACE = " "
 
@@ -49,9 +49,6 @@ _RARE = frozenset(
     | {"whole"}
 )
 
-# Rules said in fewer ways than Home Assistant understands, for the same reason.
-_PLAIN_RULES = {"numeric_value_set": "(set|change|make|increase|decrease)"}
-
 # "Kitchen lights off" is said often; "kitchen lights red", without a verb, is not.
 _VERBLESS = (" on", " off")
 
@@ -63,6 +60,13 @@ DECLINING = (
 ANSWERS = AGREEING + DECLINING
 """What answers a question of the house. A bare yes or no is too short to be told from
 other speech, and without ways to decline these would be heard as agreeing."""
+
+# What Home Assistant takes any words for, and the names that the grammar has for it.
+_OPEN_LISTS = {
+    "shopping_list_item": "items",
+    "todo_list_item": "items",
+    "search_query": "media",
+}
 
 _SAYABLE = re.compile(r"[a-z']+")
 
@@ -78,28 +82,6 @@ _DEVICE_DOMAINS = frozenset(
 def name_words(name: str) -> tuple[str, ...]:
     """Return a name as the words that Home Assistant matches, lower-cased."""
     return tuple(remove_punctuation(name).casefold().split())
-
-
-def read_templates(language: str) -> Intents:
-    """Return Home Assistant's own templates of a language.
-
-    Raises ValueError where it has none.
-    """
-    data = get_intents(language)
-    if data is None:
-        raise ValueError(f"Home Assistant has no sentences for language {language!r}")
-    return Intents.from_dict(data)
-
-
-def read_plain_templates(language: str) -> Intents:
-    """Return the templates with the common wordings only.
-
-    Raises ValueError for a language without templates.
-    """
-    intents = read_templates(language)
-    for name, rule in _PLAIN_RULES.items():
-        intents.expansion_rules[name] = parse_sentence(rule)
-    return intents
 
 
 def build_network(vocabulary: Vocabulary, intents: Intents) -> Network:
@@ -152,6 +134,8 @@ class _Builder:
         starts = []
         for intent in self.intents.intents.values():
             domain = info.get(intent.name, {}).get("domain")
+            # A shopping list is an entity like other lists.
+            domain = "todo" if domain == "shopping_list" else domain
             for block in intent.data:
                 if not self._fits(domain, block):
                     continue
@@ -245,6 +229,11 @@ class _Builder:
         values: SlotList | None = block.slot_lists.get(
             name
         ) or self.intents.slot_lists.get(name)
+        if name in _OPEN_LISTS:
+            key = _OPEN_LISTS[name]
+            if key not in self.network.tries:
+                self._phrases(key, self._open(key))
+            return self._whole_list(key, state)
         if isinstance(values, WildcardSlotList):
             return None
         if isinstance(values, TextSlotList):
@@ -264,9 +253,17 @@ class _Builder:
             key = self._names(block)
         else:
             return None
+        return self._whole_list(key, state)
+
+    def _whole_list(self, key: str, state: int) -> int | None:
         if not self.network.tries[key].ends:
             return None
         return self._step(state, _List(key))
+
+    def _open(self, key: str) -> tuple[str, ...]:
+        if key == "items":
+            return (*household_items(), *self.vocabulary.items)
+        return self.vocabulary.media
 
     def _names(self, block: IntentData) -> str:
         allowed = _domains(block.requires_context) or set(block.name_domains or ())

@@ -16,7 +16,7 @@ from model_server.engines.base import (
 )
 
 from .decoder import GrammarDecoder
-from .home import cached_home
+from .home import cached_home, plain
 from .onoff import Opposition, oppose, opposes
 from .rejection import ACCEPTED, Evidence, confidence, weigh
 from .trim import dither, trim
@@ -41,7 +41,7 @@ class EmbeddedRecognizer:
         """
         _check(vocabulary.language)
         start = time.perf_counter()
-        home = cached_home(vocabulary, self._cache)
+        home = cached_home(plain(vocabulary), self._cache)
         # One assignment swaps it: an utterance under way keeps the old decoder.
         self._decoder = GrammarDecoder(home)
         return VocabularyReport(
