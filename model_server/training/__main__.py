@@ -17,6 +17,7 @@ from model_server.evaluation.recordings import (
     split,
 )
 from model_server.training import export as exporting, sounds as training
+from model_server.training.blend import blend
 from model_server.training.teacher import TeacherError
 
 ENGINE = Path(__file__).parents[1] / "engines" / "embedded"
@@ -68,13 +69,25 @@ def export(
     data: Annotated[Path, typer.Option(help="folder with MANIFEST.csv")],
     out: Annotated[Path, typer.Option(help="where the checkpoint is")],
     to: Annotated[Path, typer.Option(help="where weights and model card go")] = ENGINE,
+    earlier: Annotated[
+        Path | None, typer.Option(help="weights that it went on from, to blend in")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="of the new weights in a blend")
+    ] = 0.5,
 ) -> None:
     """Write the averaged weights of the last checkpoint, finished or not, and their card."""
     try:
         recordings = read_manifest(data)
+        _, unseen = split(recordings)
         net, state = training.averaged(out)
-        held_out = [load(one) for one in split(recordings)[1] if one.subset == HELD_OUT]
-    except (DataError, OSError) as err:
+        held_out = [load(one) for one in unseen if one.subset == HELD_OUT]
+        exporting.export(net, to)
+        if earlier is not None:
+            settings = training.Settings(**state["settings"])
+            examples = training.prepared(out, settings, state["taught"])
+            net = blend(to / exporting.WEIGHTS, earlier, share, examples)
+    except (DataError, OSError, ValueError) as err:
         raise typer.BadParameter(str(err)) from err
     figures = exporting.Figures(
         accuracy=training.accuracy(net, held_out),
@@ -82,9 +95,9 @@ def export(
         examples=state["settings"]["examples"],
         teacher=state["taught"],
         continued=state["continued"],
+        share=1.0 if earlier is None else share,
     )
-    digest = exporting.export(net, to)
-    exporting.write_card(to, recordings, figures, digest)
+    exporting.write_card(to, recordings, figures, exporting.digest(to))
     logging.getLogger(__name__).info("%s: held-out accuracy %.3f", to, figures.accuracy)
 
 

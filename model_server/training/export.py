@@ -33,6 +33,8 @@ class Figures:
     examples: int
     teacher: bool
     continued: bool = False
+    share: float = 1.0
+    """Of the trained weights; the rest are those that they went on from."""
 
 
 class _Scored(nn.Module):
@@ -47,8 +49,8 @@ class _Scored(nn.Module):
         return torch.sigmoid(logits), embedding
 
 
-def export(net: SoundNet, folder: Path) -> str:
-    """Write the weights; returns their SHA-256.
+def export(net: SoundNet, folder: Path) -> None:
+    """Write the weights.
 
     Input `log_mel` (batch, frames, 64); outputs `scores` (batch, classes) and
     `embeddings` (batch, dim); the classes and the window are in its metadata.
@@ -80,11 +82,15 @@ def export(net: SoundNet, folder: Path) -> str:
         },
     )
     onnx.save(model, str(target))
-    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the weights in a folder."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
 def write_card(
-    folder: Path, recordings: list[Recording], figures: Figures, digest: str
+    folder: Path, recordings: list[Recording], figures: Figures, sha256: str
 ) -> None:
     """Write the model card: figures, limits, licences, and the attributions they ask for."""
     learn, _ = split(recordings)
@@ -106,10 +112,15 @@ def write_card(
         taught += (
             " What the weights that it went on from had learnt, their own card tells."
         )
+    if figures.share < 1:
+        taught += (
+            f" Of each weight {figures.share:.0%} are of this training and the rest of those"
+            " that it went on from; the classes that those lacked were fitted afterwards."
+        )
     lines = [
         "# Model card: the embedded sound network",
         "",
-        f"`{WEIGHTS}`, SHA-256 `{digest}`. Apache-2.0, as the rest of this repository.",
+        f"`{WEIGHTS}`, SHA-256 `{sha256}`. Apache-2.0, as the rest of this repository.",
         "",
         f"A residual network over log-mel power (64 bands, 20 ms, {WINDOW / SAMPLE_RATE:.0f} s)"
         f" with one score for each of {len(CLASSES)} classes. Made from {began} by"

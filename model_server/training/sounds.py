@@ -195,7 +195,7 @@ class Run:
         target = torch.from_numpy(self._examples.target[chosen]).float()
         half = len(chosen) // 2
         # The second half are mixtures, of which the teacher heard only the parts.
-        mel[half:], target[half:] = _mixed(mel, target, half, rng)
+        mel[half:], target[half:] = mixed(mel, target, half, rng)
         heard = _masked(mel + float(rng.uniform(-6, 6)), rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.half):
             logits, embedding = (out.float() for out in self._net(heard))
@@ -242,7 +242,7 @@ def accuracy(net: SoundNet, clips: list[Clip]) -> float:
     return right / max(1, len(clips))
 
 
-def _mixed(
+def mixed(
     mel: Tensor, target: Tensor, half: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """The second half of a batch with others of it added in power, 0 to 12 dB below."""
@@ -288,8 +288,7 @@ def prepare(
     processes: int,
 ) -> Examples:
     """The examples of these settings, made once and kept in `out`."""
-    kind = "taught" if teacher else "plain"
-    kept = out / f"examples-{settings.examples}-{settings.seed}-{kind}.npz"
+    kept = _kept(out, settings, teacher is not None)
     if not kept.exists():
         _LOGGER.info(
             "making %d examples of %d recordings", settings.examples, len(learn)
@@ -317,8 +316,18 @@ def prepare(
             made["teacher"] = np.concatenate(taught)
         np.savez(partial, allow_pickle=False, **made)
         partial.replace(kept)
-    with np.load(kept, allow_pickle=False) as file:
+    return prepared(out, settings, teacher is not None)
+
+
+def prepared(out: Path, settings: Settings, taught: bool) -> Examples:
+    """The examples that were made for these settings. Raises OSError."""
+    with np.load(_kept(out, settings, taught), allow_pickle=False) as file:
         return Examples(file["mel"], file["target"], file.get("teacher"))
+
+
+def _kept(out: Path, settings: Settings, taught: bool) -> Path:
+    kind = "taught" if taught else "plain"
+    return out / f"examples-{settings.examples}-{settings.seed}-{kind}.npz"
 
 
 def _make(

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
 import pytest
 import soundfile
 import torch
@@ -26,7 +28,7 @@ from model_server.evaluation.recordings import (
     read_manifest,
     split,
 )
-from model_server.training import sounds as training
+from model_server.training import export as exporting, sounds as training
 from model_server.training.__main__ import app
 from model_server.training.examples import WINDOW, Mixer
 from model_server.training.network import SoundNet
@@ -126,6 +128,66 @@ def test_a_second_version_goes_on_from_the_first_and_its_card_says_so(
     assert after == pytest.approx(before, abs=0.1)
     code, told = _sounds(data, tmp_path / "c", "--start", tmp_path / "none.onnx")
     assert (code, "none.onnx" in told) == (2, True)
+
+
+def test_a_blend_lies_between_and_hears_what_the_earlier_weights_lacked(
+    data: Path, tmp_path: Path
+) -> None:
+    out, earlier, later = tmp_path / "out", tmp_path / "earlier", tmp_path / "later"
+    earlier.mkdir()
+    later.mkdir()
+    assert _sounds(data, out)[0] == 0
+    exporting.export(_unlike(SoundNet(54, SETTINGS.width)), earlier)
+    to = ("export", "--data", data, "--out", out, "--to", later)
+    assert _run(*to)[0] == 0
+    alone = _initializers(later / "sounds.onnx")
+    before = _initializers(earlier / "sounds.onnx")
+
+    code, told = _run(*to, "--earlier", earlier / "sounds.onnx", "--share", 0.25)
+
+    assert code == 0, told
+    blended = _initializers(later / "sounds.onnx")
+    weight = "net.head.weight"
+    assert blended[weight][:54] == pytest.approx(
+        0.25 * alone[weight][:54] + 0.75 * before[weight], abs=1e-6
+    )
+    assert not np.allclose(blended[weight][54:], alone[weight][54:])
+    examples = training.prepared(out, SETTINGS, taught=False)
+    rare = examples.target.mean(axis=0)[54:]
+    silence = EmbeddedClassifier(later / "sounds.onnx").classify_all(
+        np.zeros((1, WINDOW), np.float32)
+    )[0, 54:]
+    assert np.all(silence[rare < 0.01] < 0.1)
+    card = (later / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Of each weight 25% are of this training" in card
+
+
+def test_other_networks_are_not_blended(data: Path, tmp_path: Path) -> None:
+    out, earlier = tmp_path / "out", tmp_path / "earlier"
+    earlier.mkdir()
+    assert _sounds(data, out)[0] == 0
+    exporting.export(SoundNet(54, 2 * SETTINGS.width), earlier)
+    to = ("export", "--data", data, "--out", out, "--to", tmp_path)
+
+    code, told = _run(*to, "--earlier", earlier / "sounds.onnx")
+    assert (code, "another network" in " ".join(told.split())) == (2, True)
+
+    (earlier / "sounds.onnx").write_bytes(b"no network")
+    code, told = _run(*to, "--earlier", earlier / "sounds.onnx")
+    assert (code, "no ONNX file" in " ".join(told.split())) == (2, True)
+
+
+def _unlike(net: SoundNet) -> SoundNet:
+    """Fresh norms are all alike, and an exporter writes what is alike only once."""
+    for one in net.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(one.bias)
+    return net
+
+
+def _initializers(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    graph = onnx.load(str(path)).graph
+    return {one.name: numpy_helper.to_array(one) for one in graph.initializer}
 
 
 @pytest.mark.parametrize("half", [False, True])
