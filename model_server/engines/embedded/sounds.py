@@ -14,7 +14,7 @@ from model_server.audio import SAMPLE_RATE
 from model_server.audio.mel import log_mel
 from model_server.engines.base import Classification, EngineInfo
 
-VERSION = "1"
+VERSION = "2"
 
 # The classes that the network learnt and the catalogue has; it scores some fifty
 # others, so that they are not taken for these.

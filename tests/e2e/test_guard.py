@@ -1,0 +1,100 @@
+"""Somebody is at the parked car: a heads-up first, then an alarm, and both with sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+import time
+
+import numpy as np
+import pytest_asyncio
+
+from demo import audio, home
+from demo.house import House
+from demo.journal import Entry, Message
+from model_server.evaluation import guard_sounds, synthesis
+
+_TOPIC = "earshot/car"
+_SENSOR, _SWITCH = "sensor.car_guard", "switch.car_guard"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def car(house: House) -> AsyncIterator[House]:
+    """The house with a second microphone in its air, which guards."""
+    entries = await house.client.call("config_entries/get", domain="earshot")
+    entry = entries[0]["entry_id"]
+    began = time.time()
+    await home.run_flow(
+        house.client,
+        "subentries/flow",
+        [entry, "microphone"],
+        {"next_step_id": "url"},
+        {
+            "name": "Car",
+            "url": house.url,
+            "sounds": False,
+            "guard": True,
+            "commands": False,
+        },
+    )
+    subentries = await house.client.call(
+        "config_entries/subentries/list", entry_id=entry
+    )
+    (added,) = [one for one in subentries if one["title"] == "Car"]
+    await home.entities_appear(house.client, [_SENSOR, _SWITCH])
+    assert await house.journal.until(
+        lambda entries: any(_is_online(entry) for entry in entries), began, 30.0
+    )
+    await asyncio.sleep(4)
+    yield house
+    await house.client.call(
+        "config_entries/subentries/delete",
+        entry_id=entry,
+        subentry_id=added["subentry_id"],
+    )
+    await home.entities_appear(house.client, [house.entities["event"]])
+
+
+async def test_talk_is_nothing_one_scratch_a_heads_up_and_two_touches_an_alarm(
+    car: House,
+) -> None:
+    began = time.time()
+    await car.client.service("switch", "turn_on", entity_id=_SWITCH)
+    # Somebody far away, on a street.
+    await _play(car, 0.05 * audio.talk(("I put the kettle on.", "Tea would be nice.")))
+    assert _steps(car, began)[-1]["state"] == "quiet"
+
+    await _play(car, guard_sounds.scratch(3_000_000_001))
+
+    (step,) = [one for one in _steps(car, began) if one["state"] == "heads_up"]
+    assert [sign["label"] for sign in step["signs"]] == ["scratch"]
+
+    await _play(car, guard_sounds.impact(3_000_000_002))
+
+    alarm = _steps(car, began)[-1]
+    assert alarm["state"] == "alarm"
+    assert {sign["label"] for sign in alarm["signs"]} >= {"scratch", "impact"}
+
+    await car.client.service("switch", "turn_off", entity_id=_SWITCH)
+    await asyncio.sleep(1)
+    assert _steps(car, began)[-1]["state"] == "off"
+
+
+async def _play(house: House, sound: synthesis.Audio) -> None:
+    """Play a sound over a quiet street and wait until whatever comes of it has come."""
+    seconds = sound.size / synthesis.RATE
+    street = guard_sounds.traffic(seconds + 0.1, rms=0.003)[: sound.size]
+    played = house.air.play((sound + street).astype(np.float32))
+    await asyncio.sleep(max(0.0, played.end - time.time()) + 4)
+
+
+def _steps(house: House, began: float) -> list[dict[str, object]]:
+    return [one.json() for one in house.journal.messages(began, f"{_TOPIC}/guard")]
+
+
+def _is_online(entry: Entry) -> bool:
+    return (
+        isinstance(entry, Message)
+        and entry.topic == f"{_TOPIC}/availability"
+        and entry.payload == "online"
+    )
