@@ -66,7 +66,7 @@ class MicrophoneDevice(Listener):
         self._publisher = publisher
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
-        self._spoken = Spoken(hass, entry, subentry, publisher, nearest, replies)
+        self.spoken = Spoken(hass, entry, subentry, publisher, nearest, replies)
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
@@ -191,7 +191,7 @@ class MicrophoneDevice(Listener):
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:
-                self._spoken.heard(result)
+                self.spoken.heard(result)
         elif isinstance(result, Level):
             if self.sentry is not None:
                 self.sentry.level(result)
@@ -208,7 +208,7 @@ class MicrophoneDevice(Listener):
     def available(self, available: bool) -> None:
         """Take whether the microphone hears."""
         self.hears = available
-        self._spoken.listens(available and "commands" in self.tasks)
+        self.spoken.listens(available and "commands" in self.tasks)
         self._publisher.keep(
             payloads.availability_topic(self.slug),
             payloads.ONLINE if available else payloads.OFFLINE,

@@ -1,8 +1,13 @@
-"""Sounds and gestures heard and clips kept, as events."""
+"""Sounds and gestures heard, clips kept and timers set, as events."""
 
 from typing import Any, override
 
 from homeassistant.components.event import EventEntity
+from homeassistant.components.intent import (
+    TimerEventType,
+    TimerInfo,
+    async_register_timer_handler,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -12,6 +17,7 @@ from .coordinator import EarshotConfigEntry
 from .device import MicrophoneDevice
 from .entity import MicrophoneEntity
 from .media import media_source_id
+from .timers import done, timer_attributes
 
 PARALLEL_UPDATES = 0
 
@@ -21,7 +27,7 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the events that each microphone has: sounds, gestures, clips."""
+    """Add the events that each microphone has: sounds, gestures, clips, timers."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
         gestures = [label.slug for label in microphone.labels if label.is_gesture]
         sounds = [label.slug for label in microphone.labels if not label.is_gesture]
@@ -37,6 +43,8 @@ async def async_setup_entry(
             )
         if microphone.clips:
             entities.append(ClipEvent(entry, microphone))
+        if "commands" in microphone.tasks:
+            entities.append(TimerEvent(entry, microphone))
         async_add_entities(entities, config_subentry_id=subentry_id)
 
 
@@ -132,3 +140,43 @@ class GestureEvent(SoundEvent):
     """Fires for each gesture."""
 
     _attr_translation_key = "gesture"
+
+
+class TimerEvent(MicrophoneEntity, EventEntity):
+    """Fires when a timer of its microphone is set, changed, cancelled or has ended.
+
+    Home Assistant sets timers only for devices that take them, so that without this
+    entity there are none.
+    """
+
+    _attr_translation_key = "timer"
+    _attr_event_types = list(TimerEventType)
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Tell of one microphone's timers."""
+        super().__init__(entry, microphone, "timer")
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return True: timers go on while the microphone is away."""
+        return True
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Take timers from now on."""
+        await super().async_added_to_hass()
+        assert self.device_entry is not None
+        self.async_on_remove(
+            async_register_timer_handler(self.hass, self.device_entry.id, self._told)
+        )
+
+    @callback
+    def _told(self, state: TimerEventType, timer: TimerInfo) -> None:
+        """Pass on what became of a timer."""
+        self._trigger_event(state, timer_attributes(timer))
+        self.async_write_ha_state()
+        said = done(timer) if state is TimerEventType.FINISHED else None
+        self._microphone.spoken.timer(
+            {"state": str(state), **timer_attributes(timer)}, said, timer.language
+        )

@@ -1,6 +1,6 @@
 """What is published: results as JSON, and the topics below the base topic."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 import json
@@ -37,6 +37,11 @@ def gesture_topic(microphone: str) -> str:
 def guard_topic(microphone: str) -> str:
     """Return where it is told how far it has come around what a microphone guards."""
     return f"{microphone}/guard"
+
+
+def timer_topic(microphone: str) -> str:
+    """Return where it is told what became of timers."""
+    return f"{microphone}/timer"
 
 
 def transcript_topic(microphone: str) -> str:
@@ -180,6 +185,11 @@ def guard_payload(
             "signs": [asdict(sign) | {"time": sign.time.isoformat()} for sign in signs],
         }
     )
+
+
+def timer_payload(microphone: str, told: Mapping[str, Any], time: datetime) -> str:
+    """Return what became of a timer."""
+    return json.dumps({"time": time.isoformat(), "microphone": microphone, **told})
 
 
 def _head(result: Result | Clip) -> dict[str, Any]:

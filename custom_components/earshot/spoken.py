@@ -1,8 +1,9 @@
 """What is said at one microphone: obeyed one after the other, and published."""
 
 import asyncio
+from datetime import datetime
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import HomeAssistant, callback
@@ -28,6 +29,7 @@ from .const import (
     DOMAIN,
     OUTDOOR,
 )
+from .microphone import utc_now
 from .nearest import Heard, Nearest, Sentence
 from .publisher import Publisher
 from .replies import Replies
@@ -109,17 +111,31 @@ class Spoken:
             or (self._rights.outdoor and refused is not None)
         ):
             return
-        until = self._replies.async_say(
-            aloud(outcome.response)
-            if refused == NEEDS_CONFIRMATION
-            else outcome.response,
-            transcript.language,
+        asked = refused == NEEDS_CONFIRMATION
+        text = aloud(outcome.response) if asked else outcome.response
+        until = self._say(text, transcript.language)
+        if until is not None and asked:
+            self._question.spoken(self._hass, until)
+
+    def _say(self, text: str, language: str) -> datetime | None:
+        """Speak where the microphone is; return when that will be over."""
+        return self._replies.async_say(
+            text,
+            language,
             self._slug,
             async_device_area_id(self._hass, self._device_id),
             self._players,
         )
-        if until is not None and refused == NEEDS_CONFIRMATION:
-            self._question.spoken(self._hass, until)
+
+    @callback
+    def timer(self, told: dict[str, Any], said: str | None, language: str) -> None:
+        """Publish what became of a timer, and say that it ended."""
+        self._publisher.send(
+            payloads.timer_topic(self._slug),
+            payloads.timer_payload(self._slug, told, utc_now()),
+        )
+        if said is not None and self._speaks:
+            self._say(said, language)
 
     async def _obey(self, heard: Heard, sentence: Sentence) -> None:
         """Run a command after those before it, and publish what became of it."""
