@@ -247,6 +247,7 @@ def test_entities_have_names_and_icons() -> None:
     assert keys == {
         ("event", "clip"),
         ("event", "sound"),
+        ("event", "timer"),
         ("event", "gesture"),
         ("event", "sustained_sound"),
         ("select", "profile"),
