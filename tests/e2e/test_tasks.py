@@ -1,0 +1,136 @@
+"""Hands-free tasks: they are spoken, and a real house does them and says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+import json
+import time
+from typing import Any
+
+import pytest_asyncio
+
+from demo import audio, home
+from demo.house import House
+
+INTENT = "earshot/kitchen/intent"
+HEATING, MOVIE = "climate.heating", "scene.movie_night"
+SHOPPING, TIMER = "todo.shopping_list", "event.kitchen_kitchen_timer"
+_DEVICE = {"identifiers": ["tasks"], "name": "Tasks"}
+_DISCOVERED = {
+    "climate": {
+        "name": "Heating",
+        "unique_id": "tasks_heating",
+        "default_entity_id": HEATING,
+        "modes": ["off", "heat"],
+        "mode_command_topic": "tasks/heating/mode",
+        "temperature_command_topic": "earshot/tasks/temperature",
+        "temperature_unit": "C",
+        "min_temp": 10,
+        "max_temp": 30,
+    },
+    "scene": {
+        "name": "Movie night",
+        "unique_id": "tasks_movie_night",
+        "default_entity_id": MOVIE,
+        "command_topic": "earshot/tasks/scene",
+        "payload_on": "ON",
+    },
+}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def furnished(house: House) -> AsyncIterator[House]:
+    """The house with heating, a scene and a shopping list."""
+    client = house.client
+    await home.run_flow(client, "flow", "shopping_list", {})
+    for platform, config in _DISCOVERED.items():
+        await _discover(house, platform, config | {"device": _DEVICE})
+    await home.entities_appear(client, [HEATING, MOVIE, SHOPPING])
+    await home.furnish(
+        client, dict.fromkeys((HEATING, MOVIE), "Kitchen"), (HEATING, MOVIE)
+    )
+    await client.call(
+        "homeassistant/expose_entity",
+        assistants=["conversation"],
+        entity_ids=[SHOPPING],
+        should_expose=True,
+    )
+    # The vocabulary is sent two quiet seconds after a change, and compiles.
+    await asyncio.sleep(8)
+    yield house
+    for platform in _DISCOVERED:
+        await _discover(house, platform, None)
+    entries = await client.call("config_entries/get", domain="shopping_list")
+    path = f"/api/config/config_entries/entry/{entries[0]['entry_id']}"
+    await client.request("DELETE", path)
+
+
+async def test_hands_free_tasks(furnished: House) -> None:
+    house = furnished
+
+    done = await _say(house, "add milk to my shopping list")
+    assert done["intent"] in ("HassListAddItem", "HassShoppingListAddItem")
+    items = await house.client.request("GET", "/api/shopping_list")
+    assert [item["name"].casefold() for item in items] == ["milk"]
+
+    done = await _say(house, "what is on my shopping list")
+    assert "milk" in done["response"].casefold()
+
+    began = time.time()
+    done = await _say(house, "set a timer for 5 minutes")
+    (timer,) = house.journal.messages(began, "earshot/kitchen/timer")
+    assert (timer.json()["state"], timer.json()["seconds"]) == ("started", 300)
+    states = await house.client.states()
+    assert states[TIMER]["attributes"]["id"] == timer.json()["id"]
+    done = await _say(house, "cancel the timer")
+    told = house.journal.messages(began, "earshot/kitchen/timer")
+    assert [one.json()["state"] for one in told] == ["started", "cancelled"]
+
+    began = time.time()
+    done = await _say(house, "activate movie night")
+    assert done["targets"] == [MOVIE]
+    assert [one.payload for one in house.journal.messages(began, "earshot/tasks/scene")]
+
+    done = await _say(house, "set the temperature to 21 degrees")
+    assert done["intent"] == "HassClimateSetTemperature"
+    states = await house.client.states()
+    assert states[HEATING]["attributes"]["temperature"] == 21
+
+    await _say(house, "turn on the kitchen lights")
+    done = await _say(house, "are the kitchen lights on")
+    assert done["response"].casefold().startswith("yes")
+
+
+async def _say(house: House, text: str) -> dict[str, Any]:
+    """Say something, by the first voice that is heard; return what was done."""
+    heard: list[str] = []
+    for voice in (audio.VOICES[2], audio.VOICES[3], audio.VOICES[0]):
+        played = house.air.play(audio.speak(text, voice))
+        done = await house.journal.until(
+            lambda _, begun=played.start: bool(house.journal.messages(begun, INTENT)),
+            played.start,
+            played.end - time.time() + 6,
+        )
+        if done:
+            (message,) = house.journal.messages(played.start, INTENT)
+            understood: dict[str, Any] = message.json()
+            heard.append(understood["text"])
+            if understood["refused"] is None:
+                # What follows from it follows at once.
+                await asyncio.sleep(1)
+                return understood
+    raise AssertionError(f"{text!r} was not done; heard: {heard}")
+
+
+async def _discover(
+    house: House, platform: str, config: dict[str, object] | None
+) -> None:
+    """Announce a device over MQTT, or take it back."""
+    await house.client.service(
+        "mqtt",
+        "publish",
+        topic=f"homeassistant/{platform}/tasks/config",
+        payload="" if config is None else json.dumps(config),
+        retain=True,
+    )
