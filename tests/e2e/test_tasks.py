@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 import json
 import time
 from typing import Any
@@ -17,7 +18,7 @@ INTENT = "earshot/kitchen/intent"
 HEATING, MOVIE = "climate.heating", "scene.movie_night"
 SHOPPING, TIMER = "todo.shopping_list", "event.kitchen_kitchen_timer"
 _DEVICE = {"identifiers": ["tasks"], "name": "Tasks"}
-_DISCOVERED = {
+_DISCOVERED: dict[str, dict[str, object]] = {
     "climate": {
         "name": "Heating",
         "unique_id": "tasks_heating",
@@ -107,13 +108,14 @@ async def _say(house: House, text: str) -> dict[str, Any]:
     heard: list[str] = []
     for voice in (audio.VOICES[2], audio.VOICES[3], audio.VOICES[0]):
         played = house.air.play(audio.speak(text, voice))
+        messages = partial(house.journal.messages, played.start, INTENT)
         done = await house.journal.until(
-            lambda _, begun=played.start: bool(house.journal.messages(begun, INTENT)),
+            lambda _, told=messages: bool(told()),
             played.start,
             played.end - time.time() + 6,
         )
         if done:
-            (message,) = house.journal.messages(played.start, INTENT)
+            (message,) = messages()
             understood: dict[str, Any] = message.json()
             heard.append(understood["text"])
             if understood["refused"] is None:
