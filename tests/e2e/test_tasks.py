@@ -17,10 +17,10 @@ from demo.house import House
 INTENT = "earshot/kitchen/intent"
 HEATING, MOVIE = "climate.heating", "scene.movie_night"
 SHOPPING, TIMER = "todo.shopping_list", "event.kitchen_kitchen_timer"
-_DEVICE = {"identifiers": ["tasks"], "name": "Tasks"}
 _DISCOVERED: dict[str, dict[str, object]] = {
     "climate": {
-        "name": "Heating",
+        "name": None,
+        "device": {"identifiers": ["tasks_heating"], "name": "Heating"},
         "unique_id": "tasks_heating",
         "default_entity_id": HEATING,
         "modes": ["off", "heat"],
@@ -31,7 +31,8 @@ _DISCOVERED: dict[str, dict[str, object]] = {
         "max_temp": 30,
     },
     "scene": {
-        "name": "Movie night",
+        "name": None,
+        "device": {"identifiers": ["tasks_movie"], "name": "Movie night"},
         "unique_id": "tasks_movie_night",
         "default_entity_id": MOVIE,
         "command_topic": "earshot/tasks/scene",
@@ -46,7 +47,7 @@ async def furnished(house: House) -> AsyncIterator[House]:
     client = house.client
     await home.run_flow(client, "flow", "shopping_list", {})
     for platform, config in _DISCOVERED.items():
-        await _discover(house, platform, config | {"device": _DEVICE})
+        await _discover(house, platform, config)
     await home.entities_appear(client, [HEATING, MOVIE, SHOPPING])
     await home.furnish(
         client, dict.fromkeys((HEATING, MOVIE), "Kitchen"), (HEATING, MOVIE)
