@@ -291,7 +291,6 @@ def test_a_hostile_answer_is_never_believed_beyond_the_schema(good, name, more, 
         meant("HassBroadcast", message="Your house is on fire"),
         meant("HassToggle", name="Kitchen Lights"),
         meant("call_service", domain="light"),
-        meant("HassShoppingListAddItem", item="oat milk"),  # has no list
         answer("something", "HassNevermind"),
         answer("something", {"name": "HassNevermind"}),
         answer("something", {"name": ["HassNevermind"], "slots": {}}),
@@ -304,6 +303,11 @@ def test_what_does_not_fit_the_home_is_not_an_intent(intent):
     expected = Intent("HassTurnOn", {"name": "Kitchen Lights"})
     tolerated = expected if "\\n" in intent else None
     assert read_intent(intent, FAMILY) == ("something", tolerated)
+
+
+def test_a_home_without_lists_has_nothing_to_add_to():
+    said = meant("HassShoppingListAddItem", item="oat milk")
+    assert read_intent(said, lamp_home()) == ("something", None)
 
 
 @pytest.mark.parametrize(
@@ -464,4 +468,5 @@ def test_the_instruction_names_what_the_home_has_and_how_to_answer():
     for expected in ('"text"', '"intent"', "HassLightSet(name, ", "Kitchen Lights"):
         assert expected in told
     assert "area: Kitchen, Office" in told
-    assert "HassListAddItem" not in told
+    assert "HassListAddItem" in told
+    assert "HassListAddItem" not in intent_instruction(lamp_home())
