@@ -185,8 +185,9 @@ def around(
 
 
 def _on_the_street(sound: Audio, ratio: float, seed: int) -> Audio:
-    lead, tail = 4 * SAMPLE_RATE, 3 * SAMPLE_RATE
-    whole = np.pad(sound, (lead, tail))
+    # Anywhere between two windows.
+    lead = 4 * SAMPLE_RATE + int(np.random.default_rng(seed).integers(SAMPLE_RATE // 2))
+    whole = np.pad(sound, (lead, 3 * SAMPLE_RATE))
     street = guard_sounds.traffic(whole.size / SAMPLE_RATE + 0.1, seed)
     return synthesis.mix(whole, street[: whole.size], ratio)
 

@@ -64,12 +64,12 @@ async def test_talk_is_nothing_one_scratch_a_heads_up_and_two_touches_an_alarm(
     await _play(car, 0.05 * audio.talk(("I put the kettle on.", "Tea would be nice.")))
     assert _steps(car, began) == []
 
-    await _play(car, guard_sounds.scratch(3_000_000_001))
+    await _play(car, guard_sounds.scratch(3_000_000_008))
 
     (step,) = [one for one in _steps(car, began) if one["state"] == "heads_up"]
     assert [sign["label"] for sign in step["signs"]] == ["scratch"]
 
-    await _play(car, guard_sounds.impact(3_000_000_002))
+    await _play(car, guard_sounds.impact(3_000_000_006))
 
     alarm = _steps(car, began)[-1]
     assert alarm["state"] == "alarm"
