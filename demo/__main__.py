@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PICTURE_WIDTH = 116
-_PICTURED = (1, 2, 5, 7)
-"""Scenes of the picture: two commands, a smoke alarm, talk. All are in its table."""
+_PICTURED = (1, 5, 6, 7, 9)
+"""Scenes of the picture: three commands, a smoke alarm, talk. All are in its table."""
 _RECORDINGS = ROOT.parent / "shared" / "data"
 
 

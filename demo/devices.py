@@ -1,4 +1,4 @@
-"""Two kinds of MQTT devices as one buys them: a lamp and a siren.
+"""Three kinds of MQTT devices as one buys them: a lamp, a siren and a lock.
 
 Each announces itself by Home Assistant's MQTT discovery, obeys its command
 topic, reports on its state topic, and has a last will that says it is offline.
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 DISCOVERY = "homeassistant"
+STATES = {"ON": "ON", "OFF": "OFF", "LOCK": "LOCKED", "UNLOCK": "UNLOCKED"}
+"""The state that a command leads to."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,20 @@ class Act:
 
 
 class Device:
-    """A switchable thing on an MQTT broker. Its thread calls `heard` for all it does."""
+    """A thing on an MQTT broker that obeys. Its thread calls `heard` for all it does."""
 
     def __init__(
         self,
         slug: str,
         name: str,
-        platform: Literal["light", "siren"],
+        platform: Literal["light", "siren", "lock"],
         port: int,
         heard: Callable[[Act], None],
     ) -> None:
         """Describe the device; `connect` brings it to life."""
         self.slug = slug
         self.name = name
-        self.state = "OFF"
+        self.state = "LOCKED" if platform == "lock" else "OFF"
         self.commands: list[Act] = []
         self._platform = platform
         self._port = port
@@ -138,15 +140,15 @@ class Device:
         command = Act(time.time(), self.slug, "command", _wanted(message.payload))
         self.commands.append(command)
         self._heard(command)
-        if command.value not in ("ON", "OFF"):
+        if command.value not in STATES:
             return
-        self.state = command.value
+        self.state = STATES[command.value]
         client.publish(f"{self._topic}/state", self.state, qos=1, retain=True)
         self._heard(Act(time.time(), self.slug, "report", self.state))
 
 
 def _wanted(payload: bytes | bytearray) -> str:
-    """Read ON or OFF from a plain payload or from the JSON that a siren gets."""
+    """Read a command from a plain payload or from the JSON that a siren gets."""
     text = payload.decode(errors="replace")
     try:
         content = json.loads(text)

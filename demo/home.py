@@ -123,6 +123,20 @@ async def furnish(
         )
 
 
+async def add_shopping_list(client: HomeClient) -> str:
+    """Set the shopping list up for voice control, and return its entity."""
+    entity = "todo.shopping_list"
+    await run_flow(client, "flow", "shopping_list", {})
+    await entities_appear(client, [entity])
+    await client.call(
+        "homeassistant/expose_entity",
+        assistants=["conversation"],
+        entity_ids=[entity],
+        should_expose=True,
+    )
+    return entity
+
+
 async def add_earshot(client: HomeClient, port: int, token: str) -> str:
     """Set Earshot up with the model server and return its entry's id."""
     step = await run_flow(

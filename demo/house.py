@@ -14,7 +14,15 @@ from demo.devices import Device
 from demo.journal import Journal, MessageObserver, observe_states
 from demo.outcome import BASE, Outcome, Trace, traces
 from demo.processes import StartError
-from demo.scenes import ALERTS, KITCHEN_LIGHTS, MICROPHONE, OFFICE_LIGHTS, SIREN
+from demo.scenes import (
+    ALERTS,
+    FRONT_DOOR,
+    KITCHEN_LIGHTS,
+    MICROPHONE,
+    OFFICE_LIGHTS,
+    SHOPPING_LIST,
+    SIREN,
+)
 from demo.stack import Stack, running_stack
 
 if TYPE_CHECKING:
@@ -52,13 +60,14 @@ class House:
 async def running_devices(
     journal: Journal, port: int
 ) -> AsyncIterator[dict[str, Device]]:
-    """Connect two lamps and a siren, and write down all they do."""
+    """Connect two lamps, a siren and a lock, and write down all they do."""
     devices = {
         device.slug: device
         for device in (
             Device(KITCHEN_LIGHTS, "Kitchen lights", "light", port, journal.add),
             Device(OFFICE_LIGHTS, "Office lights", "light", port, journal.add),
             Device(SIREN, "Siren", "siren", port, journal.add),
+            Device(FRONT_DOOR, "Front door", "lock", port, journal.add),
         )
     }
     try:
@@ -113,13 +122,14 @@ async def furnished_house(
         await home.add_broker(client, port)
         entities = {slug: device.entity for slug, device in devices.items()}
         await home.entities_appear(client, list(entities.values()))
-        lamps = (entities[KITCHEN_LIGHTS], entities[OFFICE_LIGHTS])
+        rooms = ("Kitchen", "Office", "Hall", "Hall")
         await home.furnish(
             client,
-            dict(zip(entities.values(), ("Kitchen", "Office", "Hall"), strict=True)),
-            exposed=lamps,
+            dict(zip(entities.values(), rooms, strict=True)),
+            exposed=[entity for slug, entity in entities.items() if slug != SIREN],
         )
-        say("Home Assistant has found two lamps and a siren over MQTT")
+        say("Home Assistant has found two lamps, a siren and a lock over MQTT")
+        entities[SHOPPING_LIST] = await home.add_shopping_list(client)
         await observe_states(journal, client)
         yield House(stack, client, owner, journal, air, devices, url, entities)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from demo.devices import Act
+from demo.devices import STATES, Act
 from demo.journal import Entry, Message, State
 
 BASE = "earshot"
+REFUSED = "refused: "
+"""Before the reason, in the place of an intent's name."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,14 @@ class Outcome:
     """What a scene leads to; by default to nothing at all.
 
     `intents` are the names published, `sounds` the labels whose events began,
-    `commands` what each device was told, as (device, ON or OFF); in order.
+    `commands` what each device was told, as (device, command); in order. `states`
+    are what entities say afterwards, as (slug, state).
     """
 
     intents: tuple[str, ...] = ()
     sounds: tuple[str, ...] = ()
     commands: tuple[tuple[str, str], ...] = ()
+    states: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         """Describe it in a table's cell."""
@@ -84,7 +88,7 @@ def observed(entries: Iterable[Entry], microphone: str) -> Outcome:
         elif entry.topic == f"{BASE}/{microphone}/intent":
             content = entry.json()
             refused = content.get("refused")
-            intents.append(f"refused: {refused}" if refused else str(content["intent"]))
+            intents.append(f"{REFUSED}{refused}" if refused else str(content["intent"]))
         elif entry.topic == f"{BASE}/{microphone}/sound":
             event = entry.json()
             if event["state"] == "start":
@@ -107,9 +111,14 @@ def traces(
     for intent in outcome.intents:
         found += [
             Trace("message", f"{BASE}/{microphone}/transcript", ""),
-            Trace("message", f"{BASE}/{microphone}/intent", intent),
-            Trace("message", f"{BASE}/intent/{intent}", intent),
+            Trace(
+                "message",
+                f"{BASE}/{microphone}/intent",
+                intent.removeprefix(REFUSED),
+            ),
         ]
+        if not intent.startswith(REFUSED):
+            found.append(Trace("message", f"{BASE}/intent/{intent}", intent))
     for label in outcome.sounds:
         found += [
             Trace("message", f"{BASE}/{microphone}/sound", label),
@@ -119,9 +128,11 @@ def traces(
         ]
     for device, value in outcome.commands:
         found += [
-            Trace("report", device, value),
-            Trace("state", entities[device], value.lower()),
+            Trace("report", device, STATES[value]),
+            Trace("state", entities[device], STATES[value].lower()),
         ]
+    for slug, state in outcome.states:
+        found.append(Trace("state", entities[slug], state))
     return found
 
 

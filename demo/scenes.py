@@ -10,12 +10,14 @@ from typing import Literal
 
 from demo import audio
 from demo.air import Audio
-from demo.outcome import NOTHING, Outcome
+from demo.outcome import NOTHING, REFUSED, Outcome
 
 MICROPHONE = "kitchen"
 KITCHEN_LIGHTS = "kitchen_lights"
 OFFICE_LIGHTS = "office_lights"
 SIREN = "siren"
+FRONT_DOOR = "front_door"
+SHOPPING_LIST = "shopping_list"
 ALERTS = ("smoke", "co")
 """The sounds that start the siren."""
 
@@ -44,6 +46,9 @@ def alarm(label: str) -> Outcome:
     return Outcome(sounds=(label,), commands=((SIREN, "ON"),))
 
 
+ASKED = Outcome(intents=(f"{REFUSED}needs_confirmation",))
+"""The house asks before it does what was said."""
+
 _TALK = (
     "I was at the market this morning and they had fresh strawberries.",
     "Really? We should make a cake for Sunday then.",
@@ -69,6 +74,21 @@ def spoken() -> Iterator[Scene]:
             )
 
 
+def hands_free() -> Iterator[Scene]:
+    """Yield a task that is done, and one that needs a yes, which nobody says."""
+    voice = audio.VOICES[2]
+    for text, title, outcome in (
+        (
+            "add milk to my shopping list",
+            "",
+            Outcome(intents=("HassListAddItem",), states=((SHOPPING_LIST, "1"),)),
+        ),
+        ("unlock the front door", ", and nobody says yes", ASKED),
+    ):
+        sound = audio.speak(text, voice)
+        yield Scene(f"“{text}”{title}", str(voice), sound, outcome)
+
+
 def alarms() -> Iterator[Scene]:
     """Yield the two alarms over household noise."""
     generator = "alarm generator"
@@ -87,7 +107,7 @@ def quiet() -> Iterator[Scene]:
 
 def made() -> list[Scene]:
     """Return the scenes that need no recording."""
-    return [*spoken(), *alarms(), *quiet()]
+    return [*spoken(), *hands_free(), *alarms(), *quiet()]
 
 
 @dataclass(frozen=True)

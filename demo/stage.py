@@ -8,7 +8,7 @@ from functools import partial
 import time
 from typing import TYPE_CHECKING
 
-from demo.devices import Act
+from demo.devices import STATES, Act
 from demo.journal import Entry, Message
 from demo.outcome import BASE, Outcome, Trace, missing, observed
 from demo.scenes import SIREN, Scene
@@ -24,6 +24,7 @@ _QUIET_S = 4.0
 _SURPLUS_S = 1.0
 _RELEASE_S = 45.0
 _LAST_WORDS_S = 0.3
+_OPPOSITE = {"ON": "OFF", "OFF": "ON", "LOCKED": "UNLOCKED", "UNLOCKED": "LOCKED"}
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ async def prepare(house: House, scene: Scene) -> None:
     """Switch devices by hand, where a command would find nothing to change."""
     for slug, value in scene.expected.commands:
         device = house.devices[slug]
-        if device.state != value:
+        if device.state != STATES[value]:
             continue
-        other = "OFF" if value == "ON" else "ON"
+        other = _OPPOSITE[device.state]
         pressed = Trace("state", house.entities[slug], other.lower())
         began = time.time()
         device.press(other)

@@ -149,6 +149,10 @@ class GrammarDecoder:
         """Return the phones that fit best, whatever they would mean."""
         return self._search("phones", pcm)
 
+    def knows(self, word: str) -> bool:
+        """Whether the home's grammar has a word."""
+        return word in self._token
+
     def align(self, words: Sequence[str], pcm: Pcm) -> Path:
         """Lay just these words of the grammar over an utterance."""
         self._add(

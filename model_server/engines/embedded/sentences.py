@@ -29,7 +29,7 @@ from hassil.intents import (
 from hassil.util import remove_punctuation
 from home_assistant_intents import get_intent_info
 
-from model_server.engines.base import Vocabulary, VocabularyPlace
+from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 
 from .network import END, Network, Trie
 from .templates import household_items
@@ -104,6 +104,15 @@ class _List:
     key: str
 
 
+@dataclass(frozen=True)
+class _Scope:
+    """The areas and entities that a sentence may name; `key` tells one from another."""
+
+    areas: tuple[VocabularyPlace, ...]
+    entities: tuple[VocabularyEntity, ...]
+    key: str = ""
+
+
 _Label = _Text | _List | str | None
 """What is said between two states; SPACE ends a word, None is nothing."""
 
@@ -119,6 +128,7 @@ class _Builder:
         self.vocabulary = vocabulary
         self.intents = intents
         self.domains = {entity.domain for entity in vocabulary.entities}
+        self.scope = _Scope(vocabulary.areas, vocabulary.entities)
         self.pieces: list[list[tuple[_Label, int]]] = [[]]
         self.network = Network()
         self.verbless: set[int] = set()
@@ -140,13 +150,15 @@ class _Builder:
                 if not self._fits(domain, block):
                     continue
                 for sentence in block.sentences:
-                    start = self._state()
-                    end = self._expression(sentence.expression, start, block, True)
-                    if end is not None:
-                        self.pieces[end].append((SPACE, END))
-                        starts.append(start)
-                        if (sentence.text or "").endswith(_VERBLESS):
-                            self.verbless.add(2 * start)
+                    for scope in self._scopes(sentence.expression, block):
+                        self.scope = scope
+                        start = self._state()
+                        end = self._expression(sentence.expression, start, block, True)
+                        if end is not None:
+                            self.pieces[end].append((SPACE, END))
+                            starts.append(start)
+                            if (sentence.text or "").endswith(_VERBLESS):
+                                self.verbless.add(2 * start)
         self._join(starts)
         if starts:
             for answer in ANSWERS:
@@ -158,6 +170,38 @@ class _Builder:
         if needed:
             return not self.domains.isdisjoint(needed)
         return domain not in _DEVICE_DOMAINS or domain in self.domains
+
+    def _scopes(self, expression: Expression, block: IntentData) -> Iterator[_Scope]:
+        """What a sentence may name: of an area only what is in it.
+
+        "Turn off hall the kitchen lights" is nothing that Home Assistant could do,
+        and was heard where somebody said "all of the kitchen lights".
+        """
+        home = self.vocabulary
+        if not {"area", "name"} <= set(self._lists(expression, block)):
+            yield _Scope(home.areas, home.entities)
+            return
+        yield _Scope((), home.entities)
+        for place in home.areas:
+            inside = tuple(one for one in home.entities if one.area == place.id)
+            yield _Scope((place,), inside, f"@{place.id}")
+
+    def _lists(self, expression: Expression, block: IntentData) -> Iterator[str]:
+        """Yield the name of every list in a sentence."""
+        if isinstance(expression, ListReference):
+            yield expression.list_name
+        elif isinstance(expression, RuleReference):
+            yield from self._lists(self._rule(expression, block), block)
+        elif isinstance(expression, Group):
+            for item in expression.items:
+                yield from self._lists(item, block)
+
+    def _rule(self, reference: RuleReference, block: IntentData) -> Expression:
+        name = reference.rule_name
+        rule = block.expansion_rules.get(name) or self.intents.expansion_rules.get(name)
+        if rule is None:
+            raise ValueError(f"Unknown rule <{name}>")
+        return rule.expression
 
     def _state(self) -> int:
         self.pieces.append([])
@@ -177,12 +221,8 @@ class _Builder:
         if isinstance(expression, ListReference):
             return self._list(expression, state, block)
         if isinstance(expression, RuleReference):
-            rule = block.expansion_rules.get(
-                expression.rule_name
-            ) or self.intents.expansion_rules.get(expression.rule_name)
-            if rule is None:
-                raise ValueError(f"Unknown rule <{expression.rule_name}>")
-            return self._expression(rule.expression, state, block, content)
+            rule = self._rule(expression, block)
+            return self._expression(rule, state, block, content)
         if isinstance(expression, Permutation):
             orders: list[Expression] = [
                 Sequence([part for item in order for part in (item, TextChunk(SPACE))])
@@ -245,8 +285,10 @@ class _Builder:
             if key not in self.network.tries:
                 self._numbers(key, values)
         elif name in ("area", "floor"):
-            key = name
-            places = getattr(self.vocabulary, f"{name}s")
+            places = self.scope.areas if name == "area" else self.vocabulary.floors
+            key = f"{name}{self.scope.key}"
+            if not places:
+                return None
             if key not in self.network.tries:
                 self._phrases(key, _place_names(places))
         elif name == "name":
@@ -273,13 +315,13 @@ class _Builder:
             for domain in self.domains
             if (not allowed or domain in allowed) and domain not in excluded
         }
-        key = f"name:{','.join(sorted(domains))}"
+        key = f"name{self.scope.key}:{','.join(sorted(domains))}"
         if key not in self.network.tries:
             self._phrases(
                 key,
                 (
                     name
-                    for entity in self.vocabulary.entities
+                    for entity in self.scope.entities
                     if entity.domain in domains
                     for name in entity.names
                 ),

@@ -17,7 +17,7 @@ from model_server.engines.base import (
 
 from .decoder import GrammarDecoder
 from .home import cached_home, plain
-from .onoff import Opposition, oppose, opposes
+from .opposites import Opposition, oppose, opposes
 from .rejection import ACCEPTED, Evidence, confidence, weigh
 from .trim import dither, trim
 
@@ -86,7 +86,7 @@ def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
     if not path.words:
         return Finding(text="", evidence=None)
     found = weigh(path, decoder.phones(speech))
-    if confidence(found) < ACCEPTED or not opposes(path):
+    if confidence(found) < ACCEPTED or not opposes(decoder, path):
         return Finding(path.text, found)
     return Finding(path.text, found, oppose(decoder, path, speech))
 

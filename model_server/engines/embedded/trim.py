@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from pymicro_vad import MicroVad
 
+from model_server.audio.vad import SileroVoice
 from model_server.engines.base import Pcm
 
 _RATE = 16_000
@@ -13,14 +13,15 @@ _HOP = _RATE // 100
 _WINDOW = 400
 _MARGIN = int(0.25 * _RATE)
 
-_SPEECH = 0.5
+_SPEECH = 0.4
 _SHORTEST = 8
 """Loud frames, 80 ms, below which nothing was said."""
 
-# The detector is sure 0.1 s after somebody began and lets go half a second after
-# the end. Within its bounds loudness decides: this share of the way from the
-# background to the loudest, but at least as many dB above the background.
-_ONSET = 12
+# Soft consonants at the ends score low as voice: this many frames more may be speech.
+# Within these bounds loudness decides: this share of the way from the background to
+# the loudest, but at least as many dB above the background.
+_BEFORE = 15
+_AFTER = 25
 _SHARE = 0.3
 _ABOVE_DB = 6.0
 
@@ -38,8 +39,8 @@ def trim(pcm: Pcm) -> Pcm:
     levels = loudness(pcm)
     low, high = np.percentile(levels, (10, 95))
     loud = levels > low + max(_ABOVE_DB, _SHARE * (high - low))
-    loud[: max(0, spoken[0] - _ONSET)] = False
-    loud[spoken[-1] + 1 :] = False
+    loud[: max(0, spoken[0] - _BEFORE)] = False
+    loud[spoken[-1] + _AFTER :] = False
     frames = np.flatnonzero(loud)
     if len(frames) < _SHORTEST:
         return nothing
@@ -78,10 +79,10 @@ def band_levels(
 
 
 def _spoken(pcm: Pcm) -> npt.NDArray[np.intp]:
-    detector = MicroVad()
-    return np.flatnonzero(
-        [
-            detector.process_10ms(pcm[start : start + _HOP].tobytes()) > _SPEECH
-            for start in range(0, len(pcm) - _WINDOW + 1, _HOP)
-        ]
-    )
+    """The frames that begin while somebody speaks."""
+    voice = SileroVoice()
+    chunks = [
+        voice(pcm[start : start + voice.chunk]) >= _SPEECH
+        for start in range(0, len(pcm) - voice.chunk + 1, voice.chunk)
+    ]
+    return np.flatnonzero(np.repeat(chunks, voice.chunk)[::_HOP])
