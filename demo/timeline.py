@@ -63,8 +63,10 @@ def _message(message: Message, microphone: str) -> tuple[str, str] | None:
     if message.topic == f"{own}/intent":
         content = message.json()
         if content["refused"]:
-            asked = f", asks “{content['response']}”" if content["response"] else ""
-            return "understood", f"refused: {content['refused']}{asked}"
+            told = f"refused: {content['refused']}"
+            if content["refused"] == "needs_confirmation":
+                told += f", asks “{content['response']}”"
+            return "understood", told
         slots = ", ".join(f"{k}: {_slot(v)}" for k, v in content["slots"].items())
         return "understood", f"{content['intent']} {slots}".rstrip()
     if message.topic.startswith((f"{own}/sound/", f"{BASE}/intent/")):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from custom_components.earshot.confirm import ANSWER_S
 from demo import audio
 from demo.house import House
 from demo.scenes import ASKED, FRONT_DOOR, Scene, hands_free
@@ -18,6 +17,8 @@ from tests.e2e.speaking import say
 
 UNLOCK = "unlock the front door"
 VOICES = audio.VOICES
+ANSWER_S = 16.0
+"""After so long nothing is an answer any more; `confirm.py` has it."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -55,15 +56,15 @@ async def test_a_spoken_yes_unlocks_once(locked: House, voice: audio.Voice) -> N
     assert _commands(locked) == ["UNLOCK"]
     assert locked.devices[FRONT_DOOR].state == "UNLOCKED"
 
-    again = await _say(locked, "yes please", voice)
-    assert again["refused"] is not None
+    # Nothing is asked any more.
+    assert await say(locked, "yes please", voice) is None
     assert _commands(locked) == ["UNLOCK"]
 
 
 async def test_a_spoken_no_leaves_it_locked_for_good(locked: House) -> None:
     await _say(locked, UNLOCK, VOICES[2])
     await _say(locked, "no please", VOICES[2])
-    await _say(locked, "yes please", VOICES[2])
+    assert await say(locked, "yes please", VOICES[2]) is None
     assert _commands(locked) == []
     assert locked.devices[FRONT_DOOR].state == "LOCKED"
 
