@@ -17,9 +17,6 @@ import tempfile
 import time
 from typing import Annotated, Literal
 
-from hassil.intents import SlotList, TextSlotList
-from hassil.recognize import recognize
-from hassil.util import remove_punctuation
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
@@ -29,14 +26,14 @@ import soundfile
 import typer
 
 from benchmarks.spoken import COMMANDS, TALK, VOICES, say
-from model_server.engines.base import Pcm, Vocabulary
+from model_server.engines.base import Pcm
 from model_server.engines.embedded import rejection
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import cached_home
 from model_server.engines.embedded.speech import Finding, judge, look
-from model_server.engines.embedded.templates import read_templates
 from model_server.engines.embedded.trim import dither, trim
 from model_server.evaluation import synthesis
+from model_server.evaluation.reading import Meaning, Reading
 from tests.server.homes import family_home
 
 DATA = Path(
@@ -44,8 +41,6 @@ DATA = Path(
 )
 
 _COLOURS: tuple[Literal["white", "pink", "brown"], ...] = ("white", "pink", "brown")
-
-Meaning = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True)
@@ -69,47 +64,7 @@ class Outcome:
     heard: Meaning | None
 
 
-class Agent:
-    """Home Assistant's own reading of a sentence: the intent and its slots."""
-
-    def __init__(self, home: Vocabulary) -> None:
-        """Build the lists the way Home Assistant's conversation agent does."""
-        self._intents = read_templates("en")
-        self._lists: dict[str, SlotList] = {
-            "name": TextSlotList.from_tuples(
-                (
-                    (remove_punctuation(name), name, {"domain": entity.domain})
-                    for entity in home.entities
-                    for name in entity.names
-                ),
-                allow_template=False,
-                name="name",
-            ),
-            **{
-                kind: TextSlotList.from_tuples(
-                    ((name, place.id) for place in places for name in place.names),
-                    allow_template=False,
-                    name=kind,
-                )
-                for kind, places in (("area", home.areas), ("floor", home.floors))
-            },
-        }
-
-    def read(self, text: str) -> Meaning | None:
-        """Return what a sentence asks for; None if it is no command."""
-        result = recognize(
-            text,
-            self._intents,
-            slot_lists=self._lists,
-            intent_context={"area": "kitchen"},
-        )
-        if result is None:
-            return None
-        slots = ((name, str(slot.value)) for name, slot in result.entities.items())
-        return result.intent.name, tuple(sorted(slots))
-
-
-def recorded(agent: Agent) -> Iterator[Clip]:
+def recorded(agent: Reading) -> Iterator[Clip]:
     """Yield the recordings: commands that this home understands, and other speech.
 
     The rule: a clip of the command sets whose label Home Assistant reads as a
@@ -163,7 +118,9 @@ def noisy(clips: Iterable[Clip], snr_db: float) -> Iterator[Clip]:
         yield replace(clip, subset=f"{clip.subset}, {snr_db:g} dB", pcm=mixed)
 
 
-def hear(clips: Iterable[Clip], decoder: GrammarDecoder, agent: Agent) -> list[Outcome]:
+def hear(
+    clips: Iterable[Clip], decoder: GrammarDecoder, agent: Reading
+) -> list[Outcome]:
     """Run the recogniser's own steps over clips, and keep what each found."""
     outcomes = []
     for clip in clips:
@@ -320,7 +277,7 @@ def main(
     """Measure acceptance, intents, on against off, false accepts and speed."""
     console = Console(stderr=as_json)
     home = family_home()
-    agent = Agent(home)
+    agent = Reading(home)
     clips = [*recorded(agent), *synthesised()][::every]
     commands = [clip for clip in clips if clip.label]
     clips += list(noisy(commands, 12))

@@ -1,11 +1,11 @@
-"""The command line: `python -m model_server evaluate sounds DATASET`."""
+"""The command line: `python -m model_server evaluate`, and of it `sounds`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +16,7 @@ from model_server.build import Builder
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import EngineError, SoundClassifier
 from model_server.evaluation import plots
+from model_server.evaluation.command_spoken import commands, fail
 from model_server.evaluation.datasets import Sample, choose, load, read_dataset
 from model_server.evaluation.negatives import stream
 from model_server.evaluation.recordings import DataError
@@ -40,6 +41,9 @@ app = typer.Typer(
 )
 # Rules that a tuned threshold is tried with, beside the label's own.
 _COUNTS = ((1, 1), (2, 3), (3, 4))
+
+
+app.command()(commands)
 
 
 @app.callback()
@@ -120,9 +124,9 @@ def sounds(
         classifier = Builder(load_settings(config, data_dir=data_dir)).classifier()
         measured = measure(clips, others, classifier, hours, snr, seed)
     except (DataError, EngineError, SettingsError, plots.PlotsMissingError) as err:
-        _fail(f"{err}.")
+        fail(f"{err}.")
     except OSError as err:
-        _fail(f"{err.filename}: {err.strerror}.")
+        fail(f"{err.filename}: {err.strerror}.")
     rows = [
         figures(label, place, measured.heard, measured.home, rule)
         for label, (_, place, rule) in zip(
@@ -291,8 +295,3 @@ def _share(value: float | None) -> str:
 
 def _number(value: float | None, unit: str = "") -> str:
     return "" if value is None else f"{value:.1f}{unit}"
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""Confusion table and precision-recall curves as PNG files."""
+"""Confusion table, precision-recall curves and commands over noise as PNG files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model_server.evaluation.commands import QUIET_DB, Figures
 from model_server.evaluation.report import Heard, precision_recall
 from model_server.evaluation.scoring import firing
 from model_server.monitor.detector import Rule
 
 CONFUSION = "confusion.png"
 CURVES = "precision-recall.png"
+NOISE = "commands-over-noise.png"
 
 
 class PlotsMissingError(Exception):
@@ -76,3 +78,25 @@ def draw_curves(
     path = folder / CURVES
     drawn.savefig(path, dpi=120)
     return path
+
+
+def draw_noise(folder: Path, rows: Sequence[Figures]) -> Path:
+    """Shares of commands understood rightly and wrongly over the signal-to-noise ratio."""
+    ordered = sorted(rows, key=_db)
+    drawn = figure(5, 3.5)
+    axes = drawn.add_subplot()
+    decibels = [_db(row) for row in ordered]
+    axes.plot(decibels, [row.acceptance for row in ordered], "o-", label="right")
+    wrong = [row.wrong / row.clips for row in ordered]
+    axes.plot(decibels, wrong, "s--", label="wrong")
+    axes.set_xlabel(f"dB over the household ({QUIET_DB:g}: quiet)")
+    axes.set_ylabel("share of commands")
+    axes.set_ylim(0, 1.02)
+    axes.legend()
+    path = folder / NOISE
+    drawn.savefig(path, dpi=120)
+    return path
+
+
+def _db(row: Figures) -> float:
+    return QUIET_DB if row.snr is None else row.snr

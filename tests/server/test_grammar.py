@@ -11,13 +11,13 @@ import random
 from hypothesis import given, strategies as st
 import pytest
 
-from benchmarks.commands import Agent
 from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 from model_server.engines.embedded.grammar import Grammar, compile_network
 from model_server.engines.embedded.home import Home, compile_home
 from model_server.engines.embedded.network import END, Network
 from model_server.engines.embedded.sentences import ANSWERS, build_network
 from model_server.engines.embedded.templates import read_templates
+from model_server.evaluation.reading import Reading
 from tests.server.homes import family_home, lamp_home
 
 
@@ -107,7 +107,7 @@ def test_a_family_cannot_say(family: Home, sentence: str, why: str) -> None:
 
 
 def test_home_assistant_understands_every_sentence(family: Home) -> None:
-    agent = Agent(family_home())
+    agent = Reading(family_home())
     chosen = random.Random(7)
     sentences = {family.grammar.sample(chosen) for _ in range(60)} - {*ANSWERS}
     assert {text for text in sentences if agent.read(text) is None} == set()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.commands import Agent
 from benchmarks.spoken import say
 from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Pcm, Recognition, Vocabulary
@@ -20,6 +19,7 @@ from model_server.engines.embedded.rejection import ACCEPTED
 from model_server.engines.embedded.sentences import AGREEING, DECLINING
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from model_server.evaluation import synthesis
+from model_server.evaluation.reading import Reading
 from model_server.listen.endpoint import Utterance
 from model_server.listen.listener import Listener
 from tests.server.homes import family_home, lamp_home
@@ -47,9 +47,9 @@ def stream(recognizer: EmbeddedRecognizer, pcm: Pcm) -> Iterator[Recognition]:
 
 
 @pytest.fixture(scope="module")
-def agent() -> Agent:
+def agent() -> Reading:
     """Home Assistant's reading of sentences in the family home."""
-    return Agent(family_home())
+    return Reading(family_home())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def agent() -> Agent:
     ],
 )
 def test_a_command_is_heard(
-    recognizer: EmbeddedRecognizer, agent: Agent, text: str, voice: str
+    recognizer: EmbeddedRecognizer, agent: Reading, text: str, voice: str
 ) -> None:
     heard = recognizer.recognize(say(text, voice), "en")
     assert heard.rejected is None
@@ -125,7 +125,7 @@ def test_talk_is_no_command(
     ["turn {} the tv", "turn the bed light {}", "switch {} the coffee machine"],
 )
 def test_on_is_never_off(
-    recognizer: EmbeddedRecognizer, agent: Agent, sentence: str, voice: str
+    recognizer: EmbeddedRecognizer, agent: Reading, sentence: str, voice: str
 ) -> None:
     for said, opposite in (("on", "off"), ("off", "on")):
         heard = recognizer.recognize(say(sentence.format(said), voice), "en")
@@ -294,7 +294,7 @@ def recordings(subset: str, part: str = "") -> Iterator[tuple[str, Pcm]]:
 
 @needs_recordings
 def test_recorded_commands_are_heard_and_never_reversed(
-    recognizer: EmbeddedRecognizer, agent: Agent
+    recognizer: EmbeddedRecognizer, agent: Reading
 ) -> None:
     pair = {"HassTurnOn", "HassTurnOff"}
     right = total = 0
