@@ -142,9 +142,17 @@ def _plain(slots: Mapping[str, Any], home: Vocabulary) -> tuple[tuple[str, str],
     }
     plain = {}
     for slot, value in slots.items():
-        text = str(value).casefold()
+        text = _number(str(value)).casefold()
         plain[slot] = known.get(slot, {}).get(text, text).casefold()
     return tuple(sorted(plain.items()))
+
+
+def _number(text: str) -> str:
+    """10 and 10.0 are one number; any other text is itself."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 class Ear:
