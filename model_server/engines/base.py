@@ -121,6 +121,9 @@ class Intent:
 class Recognition:
     """What was said. `text` is empty exactly when `rejected` gives a reason.
 
+    `alternatives` of what was rejected may still have been meant, by somebody who asked
+    to be heard.
+
     `engine` is set where another engine heard it than the recogniser's own.
     """
 

@@ -86,6 +86,16 @@ class Listener:
         return self._recognizer.recognize(utterance.pcm, self._language)
 
 
+def meant(said: Recognition) -> Recognition:
+    """What was said by somebody who asked to be heard: the likeliest, if there is one."""
+    if said.rejected != "no_command" or not said.alternatives:
+        return said
+    best = said.alternatives[0]
+    return replace(
+        said, text=best.text, confidence=best.confidence, alternatives=(), rejected=None
+    )
+
+
 @dataclass(frozen=True)
 class Transcription:
     """What was said between two samples of a recording."""
@@ -96,7 +106,10 @@ class Transcription:
 
 
 class Dictation:
-    """One utterance with any silence around it, found while it still arrives."""
+    """One utterance with any silence around it, found while it still arrives.
+
+    Somebody asked to be heard, so less sure a command is taken than from a room.
+    """
 
     def __init__(
         self,
@@ -125,7 +138,7 @@ class Dictation:
         for event in self._endpointer.finish():
             if isinstance(event, Utterance):
                 said = self._recognizer.recognize(event.pcm, self._language)
-                return Transcription(event.start, event.end, said)
+                return Transcription(event.start, event.end, meant(said))
         return Transcription(0, self.samples, Recognition("", 0.0, rejected="silence"))
 
 

@@ -14,6 +14,7 @@ import soundfile
 from benchmarks.spoken import say
 from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Pcm, Recognition, Vocabulary
+from model_server.engines.embedded import speech
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.rejection import ACCEPTED
 from model_server.engines.embedded.sentences import AGREEING, DECLINING
@@ -21,7 +22,7 @@ from model_server.engines.embedded.speech import EmbeddedRecognizer
 from model_server.evaluation import synthesis
 from model_server.evaluation.reading import Reading
 from model_server.listen.endpoint import Utterance
-from model_server.listen.listener import Listener
+from model_server.listen.listener import Listener, transcribe
 from tests.server.homes import family_home, lamp_home
 from tests.server.recordings import DATA, needs_recordings
 
@@ -159,7 +160,7 @@ def test_no_first_syllable_is_lost(
         assert set(heard) == {f"{word} the front door"}
 
 
-def test_of_an_area_only_what_is_in_it_can_be_said() -> None:
+def test_right_after_an_area_only_what_is_in_it_can_be_said() -> None:
     home = compile_home(family_home())
 
     def sayable(sentence: str) -> bool:
@@ -174,8 +175,11 @@ def test_of_an_area_only_what_is_in_it_can_be_said() -> None:
 
     assert sayable("turn off the kitchen lights")
     assert sayable("turn off the kitchen lights in the kitchen")
-    assert not sayable("turn off the kitchen lights in the hallway")
+    assert sayable("turn off the hallway lamp in the kitchen")
+    assert sayable("turn off the hallway hallway lamp")
     assert not sayable("turn off hallway the kitchen lights")
+    # Nobody said where it is.
+    assert sayable("turn off the hallway basement light")
     assert sayable("turn off all of the kitchen lights")
 
 
@@ -320,3 +324,20 @@ def test_recorded_talk_is_no_command(recognizer: EmbeddedRecognizer) -> None:
     accepted = sum(bool(recognizer.recognize(pcm, "en").text) for pcm in clips)
     assert len(clips) == 50
     assert accepted <= 1
+
+
+def test_who_asked_to_be_heard_is_understood_sooner(
+    recognizer: EmbeddedRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = say("turn on the kitchen lights", SLT)
+    sure = recognizer.recognize(spoken, "en").confidence
+    # Between the two thresholds whoever says it.
+    monkeypatch.setattr(speech, "ACCEPTED", 1.0)
+    monkeypatch.setattr(speech, "POSSIBLE", sure - 0.1)
+    overheard = recognizer.recognize(spoken, "en")
+    assert (overheard.text, overheard.rejected) == ("", "no_command")
+    asked = transcribe(recognizer, spoken, "en").recognition
+    assert (asked.text, asked.rejected) == ("turn on the kitchen lights", None)
+    assert asked.confidence == overheard.alternatives[0].confidence < 1
+    monkeypatch.setattr(speech, "POSSIBLE", 1.0)
+    assert transcribe(recognizer, spoken, "en").recognition.rejected == "no_command"

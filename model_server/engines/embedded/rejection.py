@@ -11,10 +11,26 @@ import numpy.typing as npt
 from .decoder import Path
 
 # Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
-_BIAS = 1.556
-_WEIGHTS = (1.711, 0.541, 1.121, 2.784, 0.860)
+_BIAS = 0.835
+_WEIGHTS = (
+    -2.480,
+    0.499,
+    2.433,
+    1.790,
+    -0.087,
+    3.519,
+    0.821,
+    0.295,
+    -1.954,
+    0.661,
+    0.648,
+    -0.662,
+)
 ACCEPTED = 0.8
-"""Confidence below which an utterance is no command."""
+"""Confidence below which an utterance of a listening house is no command."""
+POSSIBLE = 0.4
+"""From here on it may be one, where somebody asked to be heard: who presses a button or
+says a wake word means to command."""
 
 # A word that fits this badly is wrong; how much worse says nothing more.
 _WORST = -5.0
@@ -26,31 +42,47 @@ class Evidence:
 
     `fit` is how much better its words score than free phones over the same
     frames, `worst` the same for the word that fits least; `sound` is the score
-    itself. Free phones fit anything, so a true command comes close to them and
-    other speech, squeezed into a command, stays far below.
+    itself, `whole` that of the whole search above the free phones', what lies between
+    the words included. Free phones fit anything, so a true command comes close to them
+    and other speech, squeezed into a command, stays far below. `clear` is the level of
+    the loudest above the quietest, in dB: in noise everything fits less.
     """
 
     fit: float
     worst: float
     sound: float
+    whole: float
+    clear: float
     seconds: float
     words: int
 
     def features(self) -> npt.NDArray[np.float64]:
-        """The terms of the confidence, (5,), each of about unit size."""
+        """The terms of the confidence, (12,), each of about unit size."""
+        sound = self.sound + 5.0
+        clear = self.clear / 10
         return np.array(
             [
                 self.fit,
                 max(self.worst, _WORST),
-                self.sound + 5.0,
+                sound,
+                self.whole,
+                clear,
                 math.log(self.seconds),
                 math.log(self.words),
+                self.fit**2,
+                self.whole**2,
+                self.fit * clear,
+                self.whole * clear,
+                sound * clear,
             ]
         )
 
 
-def weigh(path: Path, phones: Path) -> Evidence:
-    """Compare a grammar's path with the free phones of the same utterance."""
+def weigh(path: Path, phones: Path, levels: npt.NDArray[np.float64]) -> Evidence:
+    """Compare a grammar's path with the free phones of the same utterance.
+
+    `levels` is its loudness in dB, (frames,).
+    """
     free = np.zeros(path.frames + 1)
     for phone in phones.words:
         free[phone.start : phone.end + 1] = phone.score / (phone.end - phone.start + 1)
@@ -61,10 +93,13 @@ def weigh(path: Path, phones: Path) -> Evidence:
         gains.append(word.score - free[word.start : word.end + 1].sum())
         lengths.append(length)
     frames = sum(lengths)
+    low, high = np.percentile(levels, (10, 95))
     return Evidence(
         fit=float(sum(gains)) / frames,
         worst=float(min(np.array(gains) / lengths)),
         sound=sum(word.score for word in path.words) / frames,
+        whole=(path.score - phones.score) / path.frames,
+        clear=float(high - low),
         seconds=frames / 100,
         words=len(path.words),
     )

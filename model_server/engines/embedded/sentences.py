@@ -49,6 +49,8 @@ _RARE = frozenset(
     | {"whole"}
 )
 
+_SWITCHING = frozenset({"HassTurnOn", "HassTurnOff"})
+
 # "Kitchen lights off" is said often; "kitchen lights red", without a verb, is not.
 _VERBLESS = (" on", " off")
 
@@ -150,7 +152,7 @@ class _Builder:
                 if not self._fits(domain, block):
                     continue
                 for sentence in block.sentences:
-                    for scope in self._scopes(sentence.expression, block):
+                    for scope in self._scopes(intent.name, sentence.expression, block):
                         self.scope = scope
                         start = self._state()
                         end = self._expression(sentence.expression, start, block, True)
@@ -171,20 +173,24 @@ class _Builder:
             return not self.domains.isdisjoint(needed)
         return domain not in _DEVICE_DOMAINS or domain in self.domains
 
-    def _scopes(self, expression: Expression, block: IntentData) -> Iterator[_Scope]:
-        """What a sentence may name: of an area only what is in it.
+    def _scopes(
+        self, intent: str, expression: Expression, block: IntentData
+    ) -> Iterator[_Scope]:
+        """What a sentence may name: right after an area only what is in it.
 
         "Turn off hall the kitchen lights" is nothing that Home Assistant could do,
         and was heard where somebody said "all of the kitchen lights".
         """
         home = self.vocabulary
-        if not {"area", "name"} <= set(self._lists(expression, block)):
+        lists = self._lists(expression, block)
+        order = [name for name in lists if name in ("area", "name")]
+        if intent not in _SWITCHING or order != ["area", "name"]:
             yield _Scope(home.areas, home.entities)
             return
-        yield _Scope((), home.entities)
         for place in home.areas:
-            inside = tuple(one for one in home.entities if one.area == place.id)
-            yield _Scope((place,), inside, f"@{place.id}")
+            # An entity without an area may be anywhere.
+            inside = [one for one in home.entities if one.area in (None, place.id)]
+            yield _Scope((place,), tuple(inside), f"@{place.id}")
 
     def _lists(self, expression: Expression, block: IntentData) -> Iterator[str]:
         """Yield the name of every list in a sentence."""

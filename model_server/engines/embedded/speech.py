@@ -9,6 +9,7 @@ import time
 
 from model_server.engines.base import (
     EngineInfo,
+    Hypothesis,
     Pcm,
     Recognition,
     Vocabulary,
@@ -18,8 +19,9 @@ from model_server.engines.base import (
 from .decoder import GrammarDecoder
 from .home import cached_home, plain
 from .opposites import Opposition, oppose, opposes
-from .rejection import ACCEPTED, Evidence, confidence, weigh
-from .trim import dither, trim
+from .rejection import ACCEPTED, POSSIBLE, Evidence, confidence, weigh
+from .sentences import DECLINING
+from .trim import dither, loudness, trim
 
 
 class EmbeddedRecognizer:
@@ -85,14 +87,14 @@ def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
     path = decoder.decode(speech)
     if not path.words:
         return Finding(text="", evidence=None)
-    found = weigh(path, decoder.phones(speech))
-    if confidence(found) < ACCEPTED or not opposes(decoder, path):
+    found = weigh(path, decoder.phones(speech), loudness(speech))
+    if confidence(found) < POSSIBLE or not opposes(decoder, path):
         return Finding(path.text, found)
     return Finding(path.text, found, oppose(decoder, path, speech))
 
 
 def judge(finding: Finding) -> Recognition:
-    """Accept a finding, or say that it is no command.
+    """Accept a finding, or say that it is no command, and which it might have been.
 
     A house that does nothing is asked again; one that does the opposite is not
     forgiven. So a thin margin between on and off is no command either.
@@ -101,8 +103,12 @@ def judge(finding: Finding) -> Recognition:
         return Recognition(text="", confidence=0.0, rejected="no_command")
     sure = confidence(finding.evidence)
     unsure = finding.opposites is not None and not finding.opposites.settled(sure)
-    if sure < ACCEPTED or unsure:
+    if unsure or sure < POSSIBLE:
         return Recognition(text="", confidence=sure, rejected="no_command")
+    # To decline does nothing, so it may be less sure.
+    if sure < ACCEPTED and finding.text not in DECLINING:
+        perhaps = Hypothesis(finding.text, sure)
+        return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=finding.text, confidence=sure)
 
 
