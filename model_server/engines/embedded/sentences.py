@@ -187,10 +187,12 @@ class _Builder:
         if intent not in _SWITCHING or order != ["area", "name"]:
             yield _Scope(home.areas, home.entities)
             return
+        # Where an entity is that has no area, only its owner knows.
+        nowhere = tuple(one for one in home.entities if one.area is None)
+        yield _Scope(home.areas, nowhere, "@")
         for place in home.areas:
-            # An entity without an area may be anywhere.
-            inside = [one for one in home.entities if one.area in (None, place.id)]
-            yield _Scope((place,), tuple(inside), f"@{place.id}")
+            inside = tuple(one for one in home.entities if one.area == place.id)
+            yield _Scope((place,), inside, f"@{place.id}")
 
     def _lists(self, expression: Expression, block: IntentData) -> Iterator[str]:
         """Yield the name of every list in a sentence."""
