@@ -49,4 +49,9 @@ async def test_the_speech_to_text_door_of_home_assistant_answers_with_the_text(
         data=spoken("turn off the kitchen lights", 1),
         headers={"X-Speech-Content": _FORMAT},
     )
-    assert answer == {"text": "turn off the kitchen lights", "result": "success"}
+    assert answer["result"] == "success"
+    # The area's light or lights: the home has sentences with either.
+    assert answer["text"] in (
+        "turn off the kitchen lights",
+        "turn off the kitchen light",
+    )
