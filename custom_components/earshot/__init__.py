@@ -13,6 +13,7 @@ from .const import (
     DEFAULT_BASE_TOPIC,
     DOMAIN,
     SUBENTRY_MICROPHONE,
+    SUBENTRY_ROUTE,
 )
 from .coordinator import (
     EarshotConfigEntry,
@@ -29,11 +30,14 @@ from .profiles import ActiveProfile
 from .publisher import Publisher
 from .read_list import ReadList
 from .replies import Replies
+from .route import Route
 from .vocabulary import VocabularySync
 
 PLATFORMS = [
     Platform.BINARY_SENSOR,
+    Platform.COVER,
     Platform.EVENT,
+    Platform.LIGHT,
     Platform.SELECT,
     Platform.SENSOR,
     Platform.STT,
@@ -85,11 +89,16 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
         for subentry in entry.subentries.values()
         if subentry.subentry_type == SUBENTRY_MICROPHONE
     }
+    routes = {
+        subentry.subentry_id: Route(hass, subentry)
+        for subentry in entry.subentries.values()
+        if subentry.subentry_type == SUBENTRY_ROUTE
+    }
     profile = ActiveProfile(hass, entry)
     for microphone in microphones.values():
         profile.async_add_listener(microphone.async_use_profile)
     entry.runtime_data = EarshotData(
-        coordinator, publisher, vocabulary, microphones, profile, nearest
+        coordinator, publisher, vocabulary, microphones, profile, nearest, routes
     )
 
     publisher.async_start()

@@ -1,5 +1,6 @@
 """What was said to Home Assistant's own intent handling, with the scope guard before it."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,16 +13,19 @@ from homeassistant.helpers.chat_session import async_get_chat_session
 
 from .allowed import ALLOWED, ALONE
 from .client import Intent, Transcript
-from .confirm import Answer, Pending, Question, answer, question_about
-from .guard import DELAYED, DELAYED_COMMAND, Reach, reach
+from .confirm import Answer, Pending, Question, answer, question_about, silence_of
+from .guard import DELAYED, DELAYED_COMMAND, READING_INTENTS, Reach, reach
 from .model_intent import Slots, UnusableIntent, async_execute, complete
 from .own_sentences import async_understand
 from .rights import Rights
+from .route import async_all_routes
 
 NOT_UNDERSTOOD = "not_understood"
 NEEDS_CONFIRMATION = "needs_confirmation"
 NOT_CONFIRMED = "not_confirmed"
 CHANGED = "targets_changed"
+NO_ANSWER = "no_answer"
+"""An MQTT device was told, and did not report that it obeyed."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ async def async_run_command(
     turn = _Turn(
         hass, transcript, device_id, rights or Rights(), question or Question()
     )
+    return await _async_answer_of_devices(turn, await _async_run(turn))
+
+
+async def _async_run(turn: _Turn) -> CommandOutcome:
+    hass, transcript = turn.hass, turn.transcript
     pending = turn.question.take(hass, transcript)
     said = answer(transcript)
     if pending is not None and said is not None:
@@ -84,6 +93,29 @@ async def async_run_command(
     if outcome.intent is None and transcript.intent is not None and said is None:
         return await _async_model(turn, transcript.intent)
     return outcome
+
+
+async def _async_answer_of_devices(
+    turn: _Turn, outcome: CommandOutcome
+) -> CommandOutcome:
+    """Wait for the MQTT devices that were told something to report it."""
+    told = [
+        route
+        for route in async_all_routes(turn.hass)
+        if route.entity_id in outcome.targets
+        and outcome.refused is None
+        and outcome.intent not in READING_INTENTS
+    ]
+    answers = await asyncio.gather(*(route.async_answered() for route in told))
+    silent = [route for route, came in zip(told, answers, strict=True) if not came]
+    if not silent:
+        return outcome
+    return replace(
+        outcome,
+        targets=sorted(route.entity_id or "" for route in silent),
+        response=silence_of(turn.transcript.language, [route.name for route in silent]),
+        refused=NO_ANSWER,
+    )
 
 
 async def _async_sentence(turn: _Turn) -> CommandOutcome:

@@ -54,9 +54,11 @@ from .const import (
     DEFAULT_UNASKED,
     DOMAIN,
     SUBENTRY_MICROPHONE,
+    SUBENTRY_ROUTE,
 )
 from .coordinator import async_create_client
 from .microphone_flow import MicrophoneFlow
+from .route_flow import RouteFlow
 
 TOKEN = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off")
@@ -135,7 +137,7 @@ class EarshotConfigFlow(ConfigFlow, domain=DOMAIN):
         cls, config_entry: ConfigEntry
     ) -> dict[str, type[ConfigSubentryFlow]]:
         """Return what can be added to a server."""
-        return {SUBENTRY_MICROPHONE: MicrophoneFlow}
+        return {SUBENTRY_MICROPHONE: MicrophoneFlow, SUBENTRY_ROUTE: RouteFlow}
 
     @override
     async def async_step_user(

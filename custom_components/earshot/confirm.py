@@ -1,6 +1,6 @@
 """What is done only after a spoken yes: what was asked, and what was answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -83,6 +83,7 @@ class _Words:
     many: str
     including: str
     ask: str
+    silent: str
 
 
 def _set(*answers: str) -> frozenset[str]:
@@ -129,6 +130,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} devices",
         "{what}, including {protected}",
         "{deed}? Say yes please, or no thank you.",
+        "{what} did not answer.",
     ),
     "de": _Words(
         _set("ja", "ja bitte", "ja mach das", "mach das", "bestätigen", "bestätigt"),
@@ -141,6 +143,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} Geräte",
         "{what} mit {protected}",
         "{deed}? Sag ja oder nein.",
+        "{what} antwortet nicht.",
     ),
     "fr": _Words(
         _set("oui", "oui s'il te plaît", "oui vas-y", "vas-y", "je confirme"),
@@ -153,6 +156,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} appareils",
         "{what}, dont {protected}",
         "{deed} ? Dites oui ou non.",
+        "{what} ne répond pas.",
     ),
     "es": _Words(
         _set("sí", "si", "sí por favor", "sí hazlo", "hazlo", "confirmo", "confirmar"),
@@ -165,6 +169,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} dispositivos",
         "{what}, incluido {protected}",
         "{deed}? Diga sí o no.",
+        "{what} no responde.",
     ),
 }
 
@@ -201,6 +206,11 @@ def question_about(language: str, intent_type: str, scope: Reach) -> str:
     deed = next(words.do[kind] for kind in kinds if kind in words.do)
     text = deed.format(what=what)
     return words.ask.format(deed=text[0].upper() + text[1:])
+
+
+def silence_of(language: str, names: Sequence[str]) -> str:
+    """Return that devices did not answer, in words of our own."""
+    return _words(language).silent.format(what=", ".join(sorted(names)))
 
 
 def aloud(question: str) -> str:

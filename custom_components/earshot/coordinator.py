@@ -34,6 +34,7 @@ from .device import MicrophoneDevice
 from .nearest import Nearest
 from .profiles import ActiveProfile
 from .publisher import Publisher
+from .route import Route
 from .vocabulary import VocabularySync
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ type EarshotConfigEntry = ConfigEntry[EarshotData]
 
 @dataclass
 class EarshotData:
-    """What a loaded entry holds; microphones by subentry id."""
+    """What a loaded entry holds; microphones and MQTT devices by subentry id."""
 
     coordinator: ServerCoordinator
     publisher: Publisher
@@ -53,6 +54,7 @@ class EarshotData:
     microphones: dict[str, MicrophoneDevice]
     profile: ActiveProfile
     nearest: Nearest
+    routes: dict[str, Route]
 
 
 @callback

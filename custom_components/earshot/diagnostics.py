@@ -36,6 +36,10 @@ async def async_get_config_entry_diagnostics(
             "follows": data.profile.panel is not None,
             "heeded": data.profile.heeded[1] if data.profile.heeded else None,
         },
+        "mqtt_devices": [
+            {"reports": route.reports, "on": route.on, "level": route.level}
+            for route in data.routes.values()
+        ],
         "microphones": [
             {
                 "settings": _redact(entry.subentries[subentry_id].data),

@@ -1,4 +1,4 @@
-"""Whether a microphone listens, and whether it guards."""
+"""Whether a microphone listens, and whether it guards; MQTT devices."""
 
 from abc import abstractmethod
 from typing import Any, override
@@ -12,6 +12,8 @@ from homeassistant.helpers.restore_state import RestoreEntity
 from .coordinator import EarshotConfigEntry
 from .device import MicrophoneDevice
 from .entity import MicrophoneEntity
+from .route_entity import RouteEntity, async_routes
+from .route_presets import SWITCH
 from .sentry import Sentry
 
 PARALLEL_UPDATES = 1
@@ -22,12 +24,14 @@ async def async_setup_entry(
     entry: EarshotConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add a switch per microphone, and one for its guard."""
+    """Add a switch per microphone, one for its guard, and the MQTT devices."""
     for subentry_id, microphone in entry.runtime_data.microphones.items():
         entities: list[SwitchEntity] = [ListeningSwitch(entry, microphone)]
         if microphone.sentry is not None:
             entities.append(GuardSwitch(entry, microphone, microphone.sentry))
         async_add_entities(entities, config_subentry_id=subentry_id)
+    for subentry_id, route in async_routes(entry, SWITCH).items():
+        async_add_entities([RouteSwitch(entry, route)], config_subentry_id=subentry_id)
 
 
 class _KeptSwitch(MicrophoneEntity, SwitchEntity, RestoreEntity):
@@ -112,3 +116,25 @@ class GuardSwitch(_KeptSwitch):
     async def async_turn_off(self, **kwargs: Any) -> None:
         """Stand down; a heads-up or an alarm is over."""
         self._sentry.async_disarm()
+
+
+class RouteSwitch(RouteEntity, SwitchEntity):
+    """A device that only an MQTT broker knows, on or off."""
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return whether it is on."""
+        return self._route.on
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Switch it on."""
+        await self._route.async_command("on", True)
+        self.async_write_ha_state()
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Switch it off."""
+        await self._route.async_command("off", False)
+        self.async_write_ha_state()
