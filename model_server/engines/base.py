@@ -176,8 +176,9 @@ class SpeechRecognizer(Protocol):
     def foresee(self, pcm: Pcm) -> None:
         """Work ahead on an utterance that still goes on, (samples,) from its start.
 
-        Called again with more of the same utterance, and never after its
-        `recognize`; what is not used in time is forgotten. Optional work: it does
+        Called again with more of the same utterance, also when its speaker pauses,
+        then with all that it is if it ends there; and never after its `recognize`.
+        What is not used in time is forgotten. Optional work: it does
         nothing where an engine has none, and raises nothing.
         """
 

@@ -6,11 +6,11 @@ voice activity, recognised, and read as Home Assistant reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -33,6 +33,8 @@ LEAD_S = 1.5
 QUIET_DB = 50.0
 """dB of a clip over the background where no noise is asked for."""
 _LONGEST_S = 60
+P = ParamSpec("P")
+T = TypeVar("T")
 _CHUNK = SAMPLE_RATE // 50
 
 
@@ -61,14 +63,16 @@ class Spoken:
 class Heard:
     """What came of a clip at one SNR (dB; None: quiet).
 
-    `waits` are seconds from the end of voice to when the utterance was given out,
-    `works` those that recognising it then took, both per utterance.
+    `spent` are the seconds that recognising took in all. `waits` are those from the end
+    of voice to when the utterance was given out, `works` those from then on until it was
+    recognised, both per utterance.
     """
 
     spoken: Spoken
     snr: float | None
     understood: tuple[tuple[str, Meaning | None], ...]
     seconds: float
+    spent: float
     waits: tuple[float, ...]
     works: tuple[float, ...]
 
@@ -155,6 +159,12 @@ def _number(text: str) -> str:
         return text
 
 
+def _timed(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:
+    began = time.perf_counter()
+    result = call(*args, **kwargs)
+    return time.perf_counter() - began, result
+
+
 class Ear:
     """A microphone's road from samples to meanings, in one home."""
 
@@ -172,28 +182,36 @@ class Ear:
         background = synthesis.household(padded.size / SAMPLE_RATE, seed=seed)
         mixed = synthesis.mix(padded, background, QUIET_DB if snr is None else snr)
         pcm = synthesis.pcm(mixed)
-        # Of 20 ms, as a microphone's stream brings them.
         listener = Listener(self._recognizer, self._home.language, _LONGEST_S)
-        events = [
-            (start + _CHUNK, event)
-            for start in range(0, pcm.size, _CHUNK)
-            for event in listener.push(pcm[start : start + _CHUNK])
-        ]
-        events += [(pcm.size, event) for event in listener.finish()]
-        found = [(at, one) for at, one in events if isinstance(one, Utterance)]
-        understood, works = [], []
-        for _, utterance in found:
-            began = time.perf_counter()
-            recognition = listener.recognize(utterance)
-            works.append(time.perf_counter() - began)
-            if recognition.text or recognition.intent is not None:
-                understood.append((recognition.text, self._meaning(recognition)))
+        understood, waits, works = [], [], []
+        spent = busy = 0.0
+        # Of 20 ms, as a microphone's stream brings them.
+        for start in range(0, pcm.size + 1, _CHUNK):
+            now = min(start + _CHUNK, pcm.size) / SAMPLE_RATE
+            events = listener.push(pcm[start : start + _CHUNK])
+            if start + _CHUNK >= pcm.size:
+                events += listener.finish()
+            if (ahead := listener.ahead()) is not None:
+                took, _ = _timed(self._recognizer.foresee, ahead)
+                spent += took
+                # It works on while the stream goes on.
+                busy = now + took
+            for event in events:
+                if not isinstance(event, Utterance):
+                    continue
+                took, said = _timed(listener.recognize, event)
+                spent += took
+                waits.append(now - event.end / SAMPLE_RATE)
+                works.append(max(0.0, busy - now) + took)
+                if said.text or said.intent is not None:
+                    understood.append((said.text, self._meaning(said)))
         return Heard(
             spoken,
             snr,
             tuple(understood),
             pcm.size / SAMPLE_RATE,
-            tuple((at - utterance.end) / SAMPLE_RATE for at, utterance in found),
+            spent,
+            tuple(waits),
             tuple(works),
         )
 
@@ -265,7 +283,7 @@ def figures(heard: Sequence[Heard], snr: float | None) -> Figures | None:
         _percentile(works, 95),
         _percentile(waits, 50),
         _percentile(waits, 95),
-        sum(works) / sum(one.seconds for one in some),
+        sum(one.spent for one in some) / sum(one.seconds for one in some),
     )
 
 

@@ -113,6 +113,14 @@ class Endpointer:
             return 0
         return self._stop - self._position + sum(chunk.size for chunk in self._kept)
 
+    @property
+    def rested(self) -> int | None:
+        """Where the open utterance's voice ended, once its audio is whole if it ends there."""
+        post = round(self.settings.post_s * SAMPLE_RATE)
+        if not self.open_samples or self._position - self._voice_end < post:
+            return None
+        return self._voice_end
+
     def open_pcm(self) -> Pcm:
         """The open utterance as it would be if it ended now, with its margins."""
         return np.concatenate([*self._kept, np.zeros(0, np.int16)])[: self.open_samples]

@@ -28,18 +28,22 @@ _PAST = 256
 
 
 class _Foresight:
-    """Tells when an open utterance has become longer by another whole chunk."""
+    """Tells when an open utterance has become longer by another whole chunk, or may be over."""
 
     def __init__(self, endpointer: Endpointer) -> None:
         self._endpointer = endpointer
         self._chunks = 0
+        self._rested: int | None = None
 
     def look(self) -> Pcm | None:
         """The open utterance from its start, if that is so."""
         chunks = max(0, self._endpointer.open_samples - _PAST) // AHEAD
+        rested = self._endpointer.rested
         longer = chunks > self._chunks
+        pauses = rested is not None and rested != self._rested
         self._chunks = chunks
-        return self._endpointer.open_pcm() if longer else None
+        self._rested = rested
+        return self._endpointer.open_pcm() if longer or pauses else None
 
 
 class Listener:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import csv
 from pathlib import Path
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,7 +311,7 @@ def test_recorded_commands_are_heard_and_never_reversed(
         if meant is None:
             continue
         total += 1
-        text = recognizer.recognize(pcm, "en").text
+        text = transcribe(recognizer, pcm, "en").recognition.text
         heard = agent.read(text) if text else None
         right += heard == meant
         if heard:
@@ -341,3 +342,40 @@ def test_who_asked_to_be_heard_is_understood_sooner(
     assert asked.confidence == overheard.alternatives[0].confidence < 1
     monkeypatch.setattr(speech, "POSSIBLE", 1.0)
     assert transcribe(recognizer, spoken, "en").recognition.rejected == "no_command"
+
+
+def test_what_was_recognised_in_the_pause_is_not_recognised_again(
+    recognizer: EmbeddedRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = at_home(say("turn on the kitchen lights", SLT), 0)
+    looked: list[int] = []
+
+    def look(*args: Any) -> speech.Finding:
+        looked.append(1)
+        return original(*args)
+
+    original = speech.look
+    monkeypatch.setattr(speech, "look", look)
+    listener = Listener(recognizer, "en", max_utterance_s=15.0)
+    heard = []
+    for start in range(0, spoken.size, 320):
+        events = listener.push(spoken[start : start + 320])
+        if (ahead := listener.ahead()) is not None:
+            recognizer.foresee(ahead)
+            assert looked == [1]
+        heard += [listener.recognize(e) for e in events if isinstance(e, Utterance)]
+    assert [one.text for one in heard] == ["turn on the kitchen lights"]
+    # The pause was long enough to look at it, and nobody went on.
+    assert looked == [1]
+    # Another home, another answer.
+    recognizer.set_vocabulary(lamp_home())
+    recognizer.recognize(spoken, "en")
+    assert looked == [1, 1]
+    recognizer.set_vocabulary(family_home())
+
+
+def test_long_talk_is_not_worked_ahead_on(
+    recognizer: EmbeddedRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech, "trim", None)
+    recognizer.foresee(np.zeros(7 * SAMPLE_RATE, np.int16))

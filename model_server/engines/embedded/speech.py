@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 import time
 
+from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import (
     EngineInfo,
     Hypothesis,
@@ -23,6 +24,9 @@ from .rejection import ACCEPTED, POSSIBLE, Evidence, confidence, weigh
 from .sentences import DECLINING
 from .trim import dither, loudness, trim
 
+_LONGEST = 6 * SAMPLE_RATE
+"""Samples beyond which an utterance is hardly a command, and not worked ahead on."""
+
 
 class EmbeddedRecognizer:
     """English commands of one home; `cache` keeps compiled grammars between starts."""
@@ -34,6 +38,7 @@ class EmbeddedRecognizer:
     def __init__(self, cache: Path) -> None:
         """Start with what can be said in any home: timers, the time, the date."""
         self._cache = cache
+        self._foreseen: tuple[GrammarDecoder, bytes, Recognition] | None = None
         self._decoder = GrammarDecoder(cached_home(Vocabulary(), cache))
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
@@ -60,14 +65,23 @@ class EmbeddedRecognizer:
         Raises ValueError for a language other than English.
         """
         _check(language)
-        decoder = self._decoder
-        speech = trim(pcm)
-        if not len(speech):
-            return Recognition(text="", confidence=0.0, rejected="silence")
-        return judge(look(decoder, dither(speech)))
+        decoder, foreseen = self._decoder, self._foreseen
+        if foreseen and (foreseen[0], foreseen[1]) == (decoder, pcm.tobytes()):
+            return foreseen[2]
+        return _recognize(decoder, pcm)
 
     def foresee(self, pcm: Pcm) -> None:
-        """A command is short: nothing is gained before it ends."""
+        """Recognise an utterance that ends here unless somebody goes on, (samples,)."""
+        if len(pcm) <= _LONGEST:
+            decoder = self._decoder
+            self._foreseen = decoder, pcm.tobytes(), _recognize(decoder, pcm)
+
+
+def _recognize(decoder: GrammarDecoder, pcm: Pcm) -> Recognition:
+    speech = trim(pcm)
+    if not len(speech):
+        return Recognition(text="", confidence=0.0, rejected="silence")
+    return judge(look(decoder, dither(speech)))
 
 
 @dataclass(frozen=True)
