@@ -65,16 +65,20 @@ def opposes(decoder: GrammarDecoder, path: Path) -> bool:
 def oppose(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> Opposition:
     """Lay each such word against its opposite in the same place of an utterance."""
     texts = [word.text for word in path.words]
+    # Laid out anew: in the grammar a last word is scored as if others might follow.
+    said = decoder.align(texts, pcm)
+    if len(said.words) != len(texts):
+        return Opposition(-_MOST_SCORE, 0.0)
     found = []
     for place, text in enumerate(texts):
         opposite = _OPPOSITE.get(text, "")
         if not decoder.knows(opposite):
             continue
         other = [*texts[:place], opposite, *texts[place + 1 :]]
-        margin = path.score - decoder.align(other, pcm).score
+        margin = said.score - decoder.align(other, pcm).score
         hum = None
         if text in ("on", "off"):
-            hum = _hum(path.words[place], pcm) * (1 if text == "on" else -1)
+            hum = _hum(said.words[place], pcm) * (1 if text == "on" else -1)
         found.append(Opposition(margin, hum))
     return min(found, key=lambda one: one.margin + (one.hum or 0.0))
 
