@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 import logging
 from pathlib import Path
@@ -96,8 +96,8 @@ def ingress_app(
             following = asyncio.create_task(follower.run())
             yield
             following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            # Awaited by itself, its end would hide that this is to end, too.
+            await asyncio.wait([following])
         shutil.rmtree(folder, ignore_errors=True)
 
     app.router.lifespan_context = lifespan

@@ -44,6 +44,9 @@ def commands(
             "--snr", help="Also with a household so many dB below; repeatable."
         ),
     ] = None,
+    asked: Annotated[
+        bool, typer.Option(help="As if every speaker had pressed a button to be heard.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     to: Annotated[
         Path | None,
@@ -68,7 +71,7 @@ def commands(
         home = read_home(dataset)
         clips = read_clips(dataset, home, speakers or ())
         recognizer = Builder(load_settings(config, data_dir=data_dir)).recognizer()
-        ear = Ear(recognizer, home)
+        ear = Ear(recognizer, home, asked)
         spoken = sum(one.meant is not None for one in clips)
         total = len(clips) + spoken * (len(levels) - 1)
         hearing = hear_all(ear, clips, levels, seed)
@@ -81,7 +84,7 @@ def commands(
         fail(f"{err.filename}: {err.strerror}.")
     rows = [row for level in levels if (row := figures(heard, level)) is not None]
     accepted = false_accepts(heard)
-    report = _report(recognizer, heard, rows, accepted)
+    report = _report(recognizer, heard, rows, accepted) | {"asked": asked}
     if to is not None and str(to) == "-":
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -24,7 +24,7 @@ from model_server.evaluation.reading import Meaning, Reading
 from model_server.evaluation.recordings import DataError
 from model_server.evaluation.synthesis import Audio
 from model_server.listen.endpoint import Utterance
-from model_server.listen.listener import Listener
+from model_server.listen.listener import Listener, meant
 
 CLIPS = "commands.json"
 HOME = "home.json"
@@ -168,8 +168,14 @@ def _timed(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[flo
 class Ear:
     """A microphone's road from samples to meanings, in one home."""
 
-    def __init__(self, recognizer: SpeechRecognizer, home: Vocabulary) -> None:
-        """Give the recogniser the home's words. Raises ValueError, EngineError."""
+    def __init__(
+        self, recognizer: SpeechRecognizer, home: Vocabulary, asked: bool = False
+    ) -> None:
+        """Give the recogniser the home's words. Raises ValueError, EngineError.
+
+        `asked`: as if every speaker had pressed a button to be heard.
+        """
+        self._asked = asked
         self._recognizer = recognizer
         self._home = home
         self._reading = Reading(home, area=None)
@@ -200,6 +206,7 @@ class Ear:
                 if not isinstance(event, Utterance):
                     continue
                 took, said = _timed(listener.recognize, event)
+                said = meant(said) if self._asked else said
                 spent += took
                 waits.append(now - event.end / SAMPLE_RATE)
                 works.append(max(0.0, busy - now) + took)

@@ -19,6 +19,7 @@ from model_server.audio import SAMPLE_RATE
 from model_server.build import Builder
 from model_server.engines.base import (
     EngineInfo,
+    Hypothesis,
     Intent,
     Pcm,
     Recognition,
@@ -275,3 +276,13 @@ def test_settings_that_are_wrong_are_told(
 
     monkeypatch.setattr(Builder, "recognizer", gone)
     assert "/somewhere: Permission denied" in run(str(spoken)).stderr
+
+
+def test_who_pressed_a_button_is_measured_as_one(spoken: Path) -> None:
+    home = read_home(spoken)
+    lamp = read_clips(spoken, home)[0]
+    parrot = Parrot("")
+    perhaps = Hypothesis("turn on the bed light", 0.5)
+    parrot.said = Recognition("", 0.5, (perhaps,), rejected="no_command")
+    assert not Ear(parrot, home).hear(lamp, None).right
+    assert Ear(parrot, home, asked=True).hear(lamp, None).right
