@@ -79,7 +79,6 @@ async def fountain(house: House) -> AsyncIterator[Tasmota]:
     )
     await asyncio.sleep(2)
     await home.entities_appear(client, [house.entities["event"]])
-    await asyncio.sleep(8)
 
 
 async def test_a_fountain_is_switched_by_voice_and_says_so(
