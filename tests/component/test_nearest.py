@@ -75,7 +75,6 @@ def rooms(
     """Set microphones up in rooms; the gate's is outdoors."""
 
     async def build(*names: str) -> Rooms:
-        house = Rooms(hass, witness)
         places = {"gate": "outdoor"}
         microphones = [
             microphone(
@@ -86,7 +85,10 @@ def rooms(
             )
             for name in names
         ]
-        house.entry = await set_up(hass, server, *microphones)
+        entry = await set_up(hass, server, *microphones)
+        # The integration's own lights bring the real services: they are replaced now.
+        house = Rooms(hass, witness)
+        house.entry = entry
         for name in names:
             furnish(f"light.{name}", f"{name} lamp", name.title())
         furnish("lock.door", "front door", "Hall", state="locked")
