@@ -17,6 +17,7 @@ from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import EngineError, SoundClassifier
 from model_server.evaluation import plots
 from model_server.evaluation.command_spoken import commands, fail
+from model_server.evaluation.command_wake import wake
 from model_server.evaluation.datasets import Sample, choose, load, read_dataset
 from model_server.evaluation.negatives import stream
 from model_server.evaluation.recordings import DataError
@@ -44,6 +45,7 @@ _COUNTS = ((1, 1), (2, 3), (3, 4))
 
 
 app.command()(commands)
+app.command()(wake)
 
 
 @app.callback()

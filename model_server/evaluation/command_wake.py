@@ -1,0 +1,99 @@
+"""The command line: `python -m model_server evaluate wake DATASET`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+import typer
+
+from model_server.evaluation.command_spoken import fail
+from model_server.evaluation.datasets import load, read_dataset
+from model_server.evaluation.negatives import stream
+from model_server.evaluation.recordings import DataError
+from model_server.evaluation.wake import Point, measure
+from model_server.listen.wake import ENGINE, wake_words
+
+
+def wake(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="As for `sounds`; clips with a wake word's name as label are to wake, "
+            "all others become hours of a home."
+        ),
+    ],
+    hours: Annotated[
+        float, typer.Option("--negative-hours", min=0.0, help="Hours of negatives.")
+    ] = 1.0,
+    snr: Annotated[
+        float, typer.Option(help="dB of a clip over its household's background.")
+    ] = 20.0,
+    seed: Annotated[int, typer.Option(help="Of the negatives.")] = 0,
+    to: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write figures to this file; - prints them."),
+    ] = None,
+) -> None:
+    """Per wake word and cutoff: misses, and false accepts per hour of a home."""
+    words = list(wake_words())
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    try:
+        samples = [load(item) for item in read_dataset(dataset)]
+        clips = [one for one in samples if one.item.label in words]
+        others = [one for one in samples if one.item.label not in words]
+        with bar:
+            task = bar.add_task("Listening", total=hours * 3600)
+            rows = measure(
+                words,
+                clips,
+                stream(others, hours, seed),
+                snr,
+                lambda seconds: bar.advance(task, seconds),
+            )
+        report = {
+            "engine": {"name": ENGINE.name, "version": ENGINE.version},
+            "snr_db": snr,
+            "seed": seed,
+            "points": [row.as_json() for row in rows],
+        }
+        content = json.dumps(report, indent=2)
+        if to is not None and str(to) == "-":
+            print(content)
+        else:
+            _show(rows)
+        if to is not None and str(to) != "-":
+            to.write_text(content, encoding="utf-8")
+    except DataError as err:
+        fail(f"{err}.")
+    except OSError as err:
+        fail(f"{err.filename}: {err.strerror}.")
+
+
+def _show(rows: list[Point]) -> None:
+    table = Table(
+        "wake word", "cutoff", "heard", "missed", "false/h", "of which",
+        title=f"{ENGINE.name} {ENGINE.version}",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.word,
+            f"{row.cutoff:.2f}{' (its own)' if row.own else ''}",
+            f"{row.heard} of {row.clips}",
+            "" if row.miss_rate is None else f"{row.miss_rate:.0%}",
+            "" if row.per_hour is None else f"{row.per_hour:.2f}",
+            ", ".join(f"{count} {kind}" for kind, count in row.false.items()),
+        )
+    console = Console(width=110)
+    console.print(table)
+    console.print(f"{rows[0].hours:.2f} h of negatives")
