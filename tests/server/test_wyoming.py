@@ -410,10 +410,10 @@ def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
     def held() -> list[int]:
         for _ in range(60):
             assert detector.push(hum) == []
-        (model,) = detector._models
-        return (
-            sizes(vars(detector)) + sizes(vars(model)) + sizes(vars(detector._features))
-        )
+        scores = detector._scores
+        (model,) = scores._models
+        parts = (scores, detector._decision, model, scores._features)
+        return [size for part in parts for size in sizes(vars(part))]
 
     assert held() == held()
 
