@@ -65,7 +65,9 @@ def _message(message: Message, microphone: str) -> tuple[str, str] | None:
         if content["refused"]:
             told = f"refused: {content['refused']}"
             if content["refused"] == "needs_confirmation":
-                told += f", asks “{content['response']}”"
+                # How to answer is left out: the picture is not that wide.
+                question, _, _ = content["response"].partition("?")
+                told += f", asks “{question}?”"
             return "understood", told
         slots = ", ".join(f"{k}: {_slot(v)}" for k, v in content["slots"].items())
         return "understood", f"{content['intent']} {slots}".rstrip()
