@@ -1,7 +1,7 @@
 """Write a folder for `evaluate wake`: every wake word by every voice of Debian.
 
 `python -m benchmarks.wake_dataset FOLDER`, then `python -m model_server evaluate wake
-FOLDER`. Talk, and clips that are no speech, are named where ../shared/data (or
+FOLDER/wake.csv`. Talk, and clips that are no speech, are named where ../shared/data (or
 EARSHOT_DATA) has them; they stay there.
 """
 

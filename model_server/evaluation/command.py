@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 import typer
 
@@ -16,7 +14,8 @@ from model_server.build import Builder
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import EngineError, SoundClassifier
 from model_server.evaluation import plots
-from model_server.evaluation.command_spoken import commands, fail
+from model_server.evaluation.command_output import fail, progress, publish
+from model_server.evaluation.command_spoken import commands
 from model_server.evaluation.command_wake import wake
 from model_server.evaluation.datasets import Sample, choose, load, read_dataset
 from model_server.evaluation.negatives import stream
@@ -138,12 +137,7 @@ def sounds(
     best = _tuned(measured, limit, margin) if tuned else None
     report = _report(classifier, measured, rows, best)
     report |= {"snr_db": snr, "seed": seed}
-    if to is not None and str(to) == "-":
-        print(json.dumps(report, indent=2))
-    else:
-        _show(measured.labels, rows, best, report)
-    if to is not None and str(to) != "-":
-        to.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    publish(report, to, lambda: _show(measured.labels, rows, best, report))
     if pictures is not None:
         plots.draw_confusion(pictures, *confusion(measured.heard, measured.columns))
         plots.draw_curves(pictures, measured.heard, measured.columns)
@@ -167,14 +161,7 @@ def measure(
         (label.slug, classifier.labels.index(label.slug), catalogue_rule(label))
         for label in labels
     ]
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
+    with progress() as bar:
         first = bar.add_task("clips", total=len(clips))
         then = bar.add_task("negatives", total=hours * 3600)
         heard = list(

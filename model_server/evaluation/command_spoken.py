@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -14,6 +13,7 @@ import typer
 from model_server.build import Builder
 from model_server.engines.base import EngineError, SpeechRecognizer
 from model_server.evaluation import plots
+from model_server.evaluation.command_output import fail, publish
 from model_server.evaluation.commands import (
     Ear,
     FalseAccepts,
@@ -85,13 +85,7 @@ def commands(
     rows = [row for level in levels if (row := figures(heard, level)) is not None]
     accepted = false_accepts(heard)
     report = _report(recognizer, heard, rows, accepted) | {"asked": asked}
-    if to is not None and str(to) == "-":
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-    else:
-        _show(report, rows, accepted)
-    if to is not None and str(to) != "-":
-        content = json.dumps(report, indent=2, ensure_ascii=False)
-        to.write_text(content, encoding="utf-8")
+    publish(report, to, lambda: _show(report, rows, accepted))
     if pictures is not None and rows:
         plots.draw_noise(pictures, rows)
 
@@ -161,9 +155,3 @@ def _show(
 
 def _ms(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def fail(message: str) -> NoReturn:
-    """Say why not, and end with 2."""
-    typer.echo(message, err=True)
-    raise typer.Exit(2)

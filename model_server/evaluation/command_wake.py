@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 import typer
 
-from model_server.evaluation.command_spoken import fail
+from model_server.evaluation.command_output import fail, progress, publish
 from model_server.evaluation.datasets import load, read_dataset
 from model_server.evaluation.negatives import stream
 from model_server.evaluation.recordings import DataError
@@ -41,18 +39,11 @@ def wake(
 ) -> None:
     """Per wake word and cutoff: misses, and false accepts per hour of a home."""
     words = list(wake_words())
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
     try:
         samples = [load(item) for item in read_dataset(dataset)]
         clips = [one for one in samples if one.item.label in words]
         others = [one for one in samples if one.item.label not in words]
-        with bar:
+        with progress() as bar:
             task = bar.add_task("Listening", total=hours * 3600)
             rows = measure(
                 words,
@@ -67,13 +58,7 @@ def wake(
             "seed": seed,
             "points": [row.as_json() for row in rows],
         }
-        content = json.dumps(report, indent=2)
-        if to is not None and str(to) == "-":
-            print(content)
-        else:
-            _show(rows)
-        if to is not None and str(to) != "-":
-            to.write_text(content, encoding="utf-8")
+        publish(report, to, lambda: _show(rows))
     except DataError as err:
         fail(f"{err}.")
     except OSError as err:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from model_server.audio import SAMPLE_RATE, Pcm
+from model_server.audio import SAMPLE_RATE
+from model_server.evaluation import synthesis
 from model_server.evaluation.datasets import Sample
 from model_server.evaluation.negatives import Segment
 from model_server.evaluation.sounds import embed
@@ -52,25 +52,25 @@ class _Tally:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._scores = WakeScores(words)
-        self._points = [
-            (word, cutoff, WakeDecision({word: cutoff}))
-            for word in words
-            for cutoff in points(self._scores.cutoffs[word])
-        ]
+        self.own = self._scores.cutoffs
+        self._decisions = {
+            word: [(cutoff, WakeDecision({word: cutoff})) for cutoff in points(own)]
+            for word, own in self.own.items()
+        }
 
     def push(self, audio: Audio) -> list[tuple[str, float]]:
         """Take audio, (samples,); return the word and cutoff of every wake in it."""
         return [
-            (word, cutoff)
-            for one in self._scores.push(_pcm(audio))
-            for word, cutoff, decision in self._points
-            if one.name == word and decision.wakes(one)
+            (one.name, cutoff)
+            for one in self._scores.push(synthesis.pcm(audio))
+            for cutoff, decision in self._decisions[one.name]
+            if decision.wakes(one)
         ]
 
 
 def points(own: float) -> list[float]:
     """The cutoffs that a word is tried with, its own among them."""
-    return sorted({*CUTOFFS, round(own, 4)})
+    return sorted({*CUTOFFS, own})
 
 
 def measure(
@@ -85,39 +85,33 @@ def measure(
     Each clip is a stream of its own, in a household's background `snr_db` below it;
     the negatives are one stream. `step` is told the seconds that were heard.
     """
-    spoken: dict[str, int] = dict.fromkeys(words, 0)
-    heard: dict[tuple[str, float], int] = {}
+    spoken: Counter[str] = Counter()
+    heard: Counter[tuple[str, float]] = Counter()
     for number, clip in enumerate(clips):
         word = clip.item.label
         spoken[word] += 1
         audio = embed(clip.audio, snr_db, number)
-        for point in {*_Tally([word]).push(audio)}:
-            heard[point] = heard.get(point, 0) + 1
+        heard.update(set(_Tally([word]).push(audio)))
         step(audio.size / SAMPLE_RATE)
     tally = _Tally(words)
-    seconds = 0.0
-    false: dict[tuple[str, float], dict[str, int]] = {}
+    heard_s = 0.0
+    false: defaultdict[tuple[str, float], Counter[str]] = defaultdict(Counter)
     for segment in negatives:
         for point in tally.push(segment.audio):
-            kinds = false.setdefault(point, {})
-            kinds[segment.kind] = kinds.get(segment.kind, 0) + 1
-        seconds += segment.audio.size / SAMPLE_RATE
-        step(segment.audio.size / SAMPLE_RATE)
-    cutoffs = WakeScores(words).cutoffs
+            false[point][segment.kind] += 1
+        seconds = segment.audio.size / SAMPLE_RATE
+        heard_s += seconds
+        step(seconds)
     return [
         Point(
-            word,
-            cutoff,
-            cutoff == round(cutoffs[word], 4),
-            spoken[word],
-            heard.get((word, cutoff), 0),
-            seconds / 3600,
-            false.get((word, cutoff), {}),
+            word=word,
+            cutoff=cutoff,
+            own=cutoff == own,
+            clips=spoken[word],
+            heard=heard[word, cutoff],
+            hours=heard_s / 3600,
+            false=dict(false[word, cutoff]),
         )
-        for word in words
-        for cutoff in points(cutoffs[word])
+        for word, own in tally.own.items()
+        for cutoff in points(own)
     ]
-
-
-def _pcm(audio: Audio) -> Pcm:
-    return np.asarray(np.clip(audio * 32767, -32768, 32767), np.int16)
