@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from model_server.api.intake import StreamError
@@ -24,8 +24,12 @@ class Choice:
         return [label.slug for label in self.labels]
 
 
-def choose(message: Start | Listen, catalogue: Mapping[str, SoundLabel]) -> Choice:
-    """What a client chose; without labels the catalogue's defaults.
+def choose(
+    message: Start | Listen,
+    catalogue: Mapping[str, SoundLabel],
+    also: Collection[str] = (),
+) -> Choice:
+    """What a client chose, and `also`; without labels the catalogue's defaults.
 
     Raises StreamError for a label that the server does not have, and for a rule that
     contradicts itself.
@@ -44,7 +48,6 @@ def choose(message: Start | Listen, catalogue: Mapping[str, SoundLabel]) -> Choi
             raise StreamError("bad_message", f"rules.{slug}: {error}") from None
     tuning = Tuning(rules, message.sensitivity, message.profile)
     if message.labels is None:
-        labels = [label for label in catalogue.values() if label.default]
-    else:
-        labels = [catalogue[slug] for slug in dict.fromkeys(chosen)]
+        chosen = [slug for slug, label in catalogue.items() if label.default]
+    labels = [catalogue[slug] for slug in dict.fromkeys([*chosen, *also])]
     return Choice(labels, tuning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 
 from model_server.api.messages import (
     PROTOCOL,
+    Attend,
     ClientMessage,
     End,
     ErrorCode,
@@ -22,10 +24,16 @@ MAX_TEXT_BYTES = 64 << 10
 DRIFT = 1.05
 """A microphone's crystal may run ahead of ours for ever; 5 % is beyond any."""
 JITTER_S = 1.0
-TYPES = ["start", "listen", "end"]
+TYPES = ["start", "listen", "attend", "end"]
 """A list: what a client sends as its type may have no hash."""
 
-_CLIENT_MESSAGE: TypeAdapter[Start | Listen | End] = TypeAdapter(ClientMessage)
+Sent: TypeAlias = Start | Listen | Attend | End
+
+_CLIENT_MESSAGE: TypeAdapter[Sent] = TypeAdapter(ClientMessage)
+
+
+def _kinds() -> str:
+    return ", ".join(f'"type": "{kind}"' for kind in TYPES)
 
 
 class StreamError(Exception):
@@ -38,7 +46,7 @@ class StreamError(Exception):
         self.message = message
 
 
-def parse_text(text: str) -> Start | Listen | End:
+def parse_text(text: str) -> Sent:
     """A client's text frame. Raises StreamError saying which field is wrong."""
     if len(text) > MAX_TEXT_BYTES:
         raise StreamError("bad_message", "A text frame holds at most 64 KiB.")
@@ -51,7 +59,7 @@ def parse_text(text: str) -> Start | Listen | End:
     if not isinstance(content, dict) or content.get("type") not in TYPES:
         raise StreamError(
             "bad_message",
-            'Send an object with "type": "start", "type": "listen" or "type": "end".',
+            f"Send an object with {_kinds()}.",
         )
     # Before the other fields: a newer start may not look like ours.
     protocol = content.get("protocol", PROTOCOL)
@@ -67,15 +75,16 @@ def parse_text(text: str) -> Start | Listen | End:
         raise StreamError("bad_message", f"{where}: {first['msg']}.") from None
 
 
-def check_start(message: Start | Listen | End) -> Start:
+def check_start(message: Sent) -> Start:
     """What opens a stream. Raises StreamError if it is something else."""
     if not isinstance(message, Start):
         raise StreamError("bad_message", f"Send `start` before `{message.type}`.")
-    if "transcribe" in message.tasks and set(message.tasks) != {"transcribe"}:
-        raise StreamError(
-            "unsupported_task",
-            "`transcribe` stands alone: open another stream for the other tasks.",
-        )
+    for alone in ("transcribe", "wake"):
+        if alone in message.tasks and set(message.tasks) != {alone}:
+            raise StreamError(
+                "unsupported_task",
+                f"`{alone}` stands alone: open another stream for the other tasks.",
+            )
     if message.time is None:
         return message
     return message.model_copy(update={"time": _utc(message.time)})

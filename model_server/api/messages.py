@@ -25,7 +25,11 @@ PROTOCOL = 1
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
 Score = Annotated[float, Field(ge=0, le=1)]
-Task = Literal["sounds", "commands", "transcribe"]
+Waking = Annotated[
+    dict[Slug, Annotated[float, Field(gt=0, lt=1)] | None], Field(max_length=32)
+]
+MAX_ATTEND_S = 120.0
+Task = Literal["sounds", "commands", "transcribe", "wake"]
 
 
 class Message(BaseModel):
@@ -48,14 +52,15 @@ class RuleBody(Message):
 
 
 class Start(Message):
-    """Client: the first frame. `transcribe` stands alone; the other two may be combined.
+    """Client: the first frame. `sounds` and `commands` may be combined, the others not.
 
     `time` is the UTC time of the first sample; without it the server's clock at
     the first PCM frame is taken. `labels` limits which sounds are reported;
     without it the catalogue's defaults are. `rules` by label, `sensitivity` of all
     other labels and the `profile`'s name say how they are decided. `clips` asks that
     recordings of sound events be kept, which the server's own settings must allow as
-    well.
+    well. With `wake`, commands count only after one of its words or gestures; a
+    number is the score that a word must exceed instead of its model's own.
     """
 
     type: Literal["start"] = "start"
@@ -69,16 +74,28 @@ class Start(Message):
     sensitivity: Sensitivity = "normal"
     rules: dict[Slug, RuleBody] = {}
     clips: bool = False
+    wake: Waking = {}
 
 
 class Listen(Message):
-    """Client: from now on other labels, rules or another profile; fields as in `start`."""
+    """Client: from now on other labels, rules, wake words or another profile.
+
+    Fields as in `start`.
+    """
 
     type: Literal["listen"] = "listen"
     labels: list[Slug] | None = None
     profile: Slug = DEFAULT_PROFILE
     sensitivity: Sensitivity = "normal"
     rules: dict[Slug, RuleBody] = {}
+    wake: Waking = {}
+
+
+class Attend(Message):
+    """Client: listen to what is said within so many seconds, without a wake."""
+
+    type: Literal["attend"] = "attend"
+    seconds: Annotated[float, Field(gt=0, le=MAX_ATTEND_S)]
 
 
 class End(Message):
@@ -122,6 +139,7 @@ class Listening(Message):
     labels: list[str]
     profile: str
     sensitivity: Sensitivity
+    wake: list[str] = []
 
 
 class Result(Message):
@@ -137,6 +155,14 @@ class Speech(Result):
 
     type: Literal["speech"] = "speech"
     state: Literal["start", "end"]
+
+
+class Wake(Result):
+    """Server: a wake word or gesture was heard; `time` is when it was over."""
+
+    type: Literal["wake"] = "wake"
+    word: str
+    score: Score
 
 
 class Alternative(Message):
@@ -262,11 +288,12 @@ class Error(Message):
     message: str
 
 
-ClientMessage = Annotated[Start | Listen | End, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Listen | Attend | End, Field(discriminator="type")]
 ServerMessage = Annotated[
     Ready
     | Listening
     | Speech
+    | Wake
     | Transcript
     | Sound
     | Clip
@@ -288,6 +315,15 @@ class Label(Message):
     default: bool
     sustain_s: float | None = None
     source: Source = "classifier"
+
+
+class WakeWord(Message):
+    """A wake word that streams may listen for; `cutoff` is its model's own."""
+
+    name: Slug
+    phrase: str
+    languages: list[str]
+    cutoff: Score
 
 
 class SpeechCapability(Message):
@@ -323,6 +359,7 @@ class Info(Message):
     version: str
     protocol: int = PROTOCOL
     speech: SpeechCapability | None
+    wake_words: list[WakeWord] = []
     sounds: SoundCapability | None
     descriptions: DescriptionCapability | None = None
     clips: bool = False

@@ -26,6 +26,7 @@ from model_server.api.messages import (
     SoundCapability,
     SpeechCapability,
     VocabularyBody,
+    WakeWord,
 )
 from model_server.api.metrics import Metrics
 from model_server.api.refusals import EngineFailedError
@@ -40,6 +41,7 @@ from model_server.engines.base import (
     SpeechRecognizer,
     VocabularyReport,
 )
+from model_server.listen.wake import wake_words
 from model_server.monitor import rhythm
 from model_server.monitor.score_log import FILE, ScoreLog, forget
 from model_server.settings import Settings
@@ -203,6 +205,15 @@ class Service:
             id=self._id,
             version=__version__,
             speech=speech,
+            wake_words=[
+                WakeWord(
+                    name=word.name,
+                    phrase=word.phrase,
+                    languages=list(word.languages),
+                    cutoff=word.cutoff,
+                )
+                for word in wake_words().values()
+            ],
             sounds=sounds,
             descriptions=descriptions,
             clips=self.settings.clips.enabled,

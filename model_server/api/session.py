@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 import logging
@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from model_server import __version__
 from model_server.api.checkup import Rounds
 from model_server.api.choice import Choice, choose
+from model_server.api.command_lane import CommandLane
 from model_server.api.dictation import DictationLane
 from model_server.api.feed import Feed
 from model_server.api.ids import uuid7
@@ -24,8 +25,9 @@ from model_server.api.intake import (
     check_start,
     parse_text,
 )
-from model_server.api.lanes import CommandLane, Lane, SoundLane
+from model_server.api.lanes import Lane
 from model_server.api.messages import (
+    Attend,
     Error,
     Health,
     Level,
@@ -35,9 +37,13 @@ from model_server.api.messages import (
     Ready,
     Start,
     Stopped,
+    Task,
 )
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import FAREWELL_S, Service
+from model_server.api.sound_lane import SoundLane
+from model_server.api.wake_lane import WakeLane
+from model_server.api.waking import Waking, waking
 from model_server.audio import SAMPLE_RATE
 from model_server.audio.health import Problem
 from model_server.audio.level import LevelMeter
@@ -68,6 +74,7 @@ class Session:
         )
         self._origin: datetime | None = None
         self._sounds: SoundLane | None = None
+        self._commands: CommandLane | None = None
         self._rounds: Rounds | None = None
         self.microphone = ""
         self.language = ""
@@ -166,7 +173,8 @@ class Session:
         if isinstance(frame, bytes):
             raise StreamError("bad_message", "Send `start` before audio.")
         start = check_start(parse_text(frame))
-        choice = self._choice(start)
+        wake = self._waking(start, start.tasks)
+        choice = self._choice(start, wake)
         recognizer = self._recognizer(start)
         self.microphone = start.microphone
         self._origin = start.time
@@ -186,7 +194,10 @@ class Session:
             closing.callback(self._sounds.close)
             lanes.append(self._sounds)
         if recognizer and "commands" in start.tasks:
-            lanes.append(CommandLane(self._service, self, recognizer))
+            self._commands = CommandLane(
+                self._service, self, recognizer, wake, self._sounds
+            )
+            lanes.append(self._commands)
         levels = bool(lanes)
         if levels:
             service = self._service
@@ -196,33 +207,74 @@ class Session:
                 self.microphone,
                 service.clock.monotonic(),
             )
-        if recognizer and not lanes:
+        elif recognizer:
             lanes.append(DictationLane(self._service, self, recognizer))
+        elif wake:
+            lanes.append(WakeLane(self._service, self, wake.words))
         with closing:
             work = self._feed.drive_all(lanes)
             await _first(work, asyncio.create_task(self._read(levels=levels)))
 
-    def _choice(self, message: Start | Listen) -> Choice:
+    def _choice(self, message: Start | Listen, wake: Waking | None) -> Choice:
         """The sounds that a stream reports, none if it has no task for them."""
         if isinstance(message, Start) and "sounds" not in message.tasks:
             return Choice([], Tuning())
-        return choose(message, self._service.catalogue)
+        return choose(message, self._service.catalogue, wake.gestures if wake else ())
+
+    def _waking(
+        self, message: Start | Listen, tasks: Collection[Task]
+    ) -> Waking | None:
+        """What wakes a stream, which must have the tasks for it."""
+        wake = waking(message, self._service.catalogue)
+        if wake is None and "wake" not in tasks:
+            return None
+        if wake is None or not {"commands", "wake"} & set(tasks):
+            raise StreamError(
+                "bad_message",
+                "`wake` names what wakes a stream with the task `commands` or `wake`.",
+            )
+        if wake.gestures and "sounds" not in tasks:
+            raise StreamError(
+                "bad_message", "A gesture wakes only a stream with the task `sounds`."
+            )
+        return wake
 
     async def _listen(self, message: Listen, heard: int) -> None:
-        """Report other sounds, of the audio that follows `heard` samples."""
-        if self._sounds is None:
+        """Report other sounds and wake by others, of what follows `heard` samples."""
+        lanes: dict[Task, Lane | None] = {
+            "sounds": self._sounds,
+            "commands": self._commands,
+        }
+        tasks = [task for task, lane in lanes.items() if lane]
+        if not tasks:
             raise StreamError(
-                "bad_message", "`listen` is for a stream with the task `sounds`."
+                "bad_message",
+                "`listen` is for a stream with the task `sounds` or `commands`.",
             )
-        choice = self._choice(message)
-        self._sounds.listen(heard, choice)
+        wake = self._waking(message, tasks)
+        slugs: list[str] = []
+        if self._sounds is not None:
+            choice = self._choice(message, wake)
+            self._sounds.listen(heard, choice)
+            slugs = choice.slugs
+        if self._commands is not None:
+            self._commands.listen(heard, wake)
         await self.say(
             Listening(
-                labels=choice.slugs,
+                labels=slugs,
                 profile=message.profile,
                 sensitivity=message.sensitivity,
+                wake=list(message.wake),
             )
         )
+
+    def _attend(self, message: Attend, heard: int) -> None:
+        """Listen without a wake to what follows `heard` samples."""
+        if self._commands is None:
+            raise StreamError(
+                "bad_message", "`attend` is for a stream with the task `commands`."
+            )
+        self._commands.attend(heard, message.seconds)
 
     def _recognizer(self, start: Start) -> SpeechRecognizer | None:
         """The engine of a stream that hears speech, in its language."""
@@ -282,6 +334,8 @@ class Session:
                     raise StreamError("bad_message", "A stream has one `start`.")
                 if isinstance(message, Listen):
                     await self._listen(message, heard)
+                elif isinstance(message, Attend):
+                    self._attend(message, heard)
                 else:
                     self._feed.end()
                 continue

@@ -106,11 +106,12 @@ class WakeEar:
             return
         work = self._service.work
         if self._detector is None:
-            self._detector = await work("listen", wake.WakeDetector, self._names)
+            cutoffs = dict.fromkeys(self._names)
+            self._detector = await work("listen", wake.WakeDetector, cutoffs)
         for found in await work("listen", self._detector.push, block):
             self._woken = True
             self._service.metrics.wakes.labels(found.name).inc()
-            heard_at = found.at * 1000 // SAMPLE_RATE
+            heard_at = found.end * 1000 // SAMPLE_RATE
             await self._say(
                 Detection(found.name, heard_at if timestamp is None else timestamp)
             )

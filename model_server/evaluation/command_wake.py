@@ -67,7 +67,8 @@ def wake(
 
 def _show(rows: list[Point]) -> None:
     table = Table(
-        "wake word", "cutoff", "heard", "missed", "false/h", "of which",
+        "wake word", "cutoff", "heard", "missed", "unchecked", "false/h", "of which",
+        "unchecked",
         title=f"{ENGINE.name} {ENGINE.version}",
     )  # fmt: skip
     for row in rows:
@@ -76,8 +77,10 @@ def _show(rows: list[Point]) -> None:
             f"{row.cutoff:.2f}{' (its own)' if row.own else ''}",
             f"{row.heard} of {row.clips}",
             "" if row.miss_rate is None else f"{row.miss_rate:.0%}",
+            str(row.unchecked),
             "" if row.per_hour is None else f"{row.per_hour:.2f}",
             ", ".join(f"{count} {kind}" for kind, count in row.false.items()),
+            str(row.unchecked_false),
         )
     console = Console(width=110)
     console.print(table)

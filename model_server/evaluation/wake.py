@@ -5,31 +5,46 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from model_server.audio import SAMPLE_RATE
+from model_server.audio.ring import Ring
 from model_server.evaluation import synthesis
 from model_server.evaluation.datasets import Sample
 from model_server.evaluation.negatives import Segment
 from model_server.evaluation.sounds import embed
 from model_server.evaluation.synthesis import Audio
-from model_server.listen.wake import WakeDecision, WakeScores
+from model_server.listen.wake import (
+    RING,
+    WakeCheck,
+    WakeDecision,
+    WakeScores,
+    wake_words,
+)
 
 CUTOFFS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
 """Operating points that are tried beside a model's own."""
 
+_Place: TypeAlias = tuple[str, float]
+"""A word and its cutoff."""
+
 
 @dataclass(frozen=True)
 class Point:
-    """A word at one cutoff. `false` counts wakes by the kind of what woke."""
+    """A word at one cutoff. `false` counts wakes by the kind of what woke.
+
+    What is `unchecked` would have been heard, or woken, without the second look.
+    """
 
     word: str
     cutoff: float
     own: bool
     clips: int
     heard: int
+    unchecked: int
     hours: float
     false: dict[str, int]
+    unchecked_false: int
 
     @property
     def miss_rate(self) -> float | None:
@@ -52,25 +67,34 @@ class _Tally:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._scores = WakeScores(words)
-        self.own = self._scores.cutoffs
-        self._decisions = {
-            word: [(cutoff, WakeDecision({word: cutoff})) for cutoff in points(own)]
-            for word, own in self.own.items()
+        self._ring = Ring(RING)
+        self._tried = {
+            word: [
+                (cutoff, WakeDecision(cutoff), WakeCheck(cutoff, self._ring))
+                for cutoff in points(word)
+            ]
+            for word in words
         }
 
-    def push(self, audio: Audio) -> list[tuple[str, float]]:
-        """Take audio, (samples,); return the word and cutoff of every wake in it."""
-        return [
-            (one.name, cutoff)
-            for one in self._scores.push(synthesis.pcm(audio))
-            for cutoff, decision in self._decisions[one.name]
-            if decision.wakes(one)
-        ]
+    def push(self, audio: Audio) -> tuple[list[_Place], list[_Place]]:
+        """Take audio, (samples,); return where it wakes, unchecked and checked."""
+        pcm = synthesis.pcm(audio)
+        unchecked, checked = [], []
+        for first in range(0, pcm.size, SAMPLE_RATE):
+            piece = pcm[first : first + SAMPLE_RATE]
+            self._ring.write(piece)
+            for one in self._scores.push(piece):
+                for cutoff, decision, check in self._tried[one.name]:
+                    if decision.wakes(one):
+                        unchecked.append((one.name, cutoff))
+                    if check.take(one) is not None:
+                        checked.append((one.name, cutoff))
+        return unchecked, checked
 
 
-def points(own: float) -> list[float]:
+def points(word: str) -> list[float]:
     """The cutoffs that a word is tried with, its own among them."""
-    return sorted({*CUTOFFS, own})
+    return sorted({*CUTOFFS, wake_words()[word].cutoff})
 
 
 def measure(
@@ -86,19 +110,25 @@ def measure(
     the negatives are one stream. `step` is told the seconds that were heard.
     """
     spoken: Counter[str] = Counter()
-    heard: Counter[tuple[str, float]] = Counter()
+    heard: Counter[_Place] = Counter()
+    sure: Counter[_Place] = Counter()
     for number, clip in enumerate(clips):
         word = clip.item.label
         spoken[word] += 1
         audio = embed(clip.audio, snr_db, number)
-        heard.update(set(_Tally([word]).push(audio)))
+        unchecked, checked = _Tally([word]).push(audio)
+        sure.update(set(unchecked))
+        heard.update(set(checked))
         step(audio.size / SAMPLE_RATE)
     tally = _Tally(words)
     heard_s = 0.0
-    false: defaultdict[tuple[str, float], Counter[str]] = defaultdict(Counter)
+    false: defaultdict[_Place, Counter[str]] = defaultdict(Counter)
+    sure_false: Counter[_Place] = Counter()
     for segment in negatives:
-        for point in tally.push(segment.audio):
-            false[point][segment.kind] += 1
+        unchecked, checked = tally.push(segment.audio)
+        sure_false.update(unchecked)
+        for place in checked:
+            false[place][segment.kind] += 1
         seconds = segment.audio.size / SAMPLE_RATE
         heard_s += seconds
         step(seconds)
@@ -106,12 +136,14 @@ def measure(
         Point(
             word=word,
             cutoff=cutoff,
-            own=cutoff == own,
+            own=cutoff == wake_words()[word].cutoff,
             clips=spoken[word],
             heard=heard[word, cutoff],
+            unchecked=sure[word, cutoff],
             hours=heard_s / 3600,
             false=dict(false[word, cutoff]),
+            unchecked_false=sure_false[word, cutoff],
         )
-        for word, own in tally.own.items()
-        for cutoff in points(own)
+        for word in words
+        for cutoff in points(word)
     ]

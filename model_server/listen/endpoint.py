@@ -106,6 +106,15 @@ class Endpointer:
         self._position += samples
         return events
 
+    def restart(self, position: int) -> None:
+        """Go on at another sample, in silence; what was open is forgotten."""
+        self._vad.reset()
+        self._carry = self._carry[:0]
+        self._kept.clear()
+        self._forget()
+        self._overrun = False
+        self._position = self._voice_end = position
+
     @property
     def open_samples(self) -> int:
         """How long the open utterance would be if it ended now; 0 in silence."""

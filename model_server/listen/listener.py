@@ -8,12 +8,8 @@ import math
 from model_server.audio import Pcm
 from model_server.audio.vad import SileroVoice, VoiceActivity
 from model_server.engines.base import Recognition, SpeechRecognizer
-from model_server.listen.endpoint import (
-    Endpointer,
-    EndpointEvent,
-    EndpointSettings,
-    Utterance,
-)
+from model_server.listen.attention import Attention, AttentionEvent, Words
+from model_server.listen.endpoint import Endpointer, EndpointSettings, Utterance
 
 WHOLE = EndpointSettings(
     min_speech_s=0.1, pause_s=math.inf, max_utterance_s=math.inf, post_s=0.25
@@ -50,7 +46,7 @@ class Listener:
     """Finds utterances in one stream; `recognize` says what one of them was.
 
     Two steps, because finding must keep up with the stream and recognising is
-    slow: they run on different threads.
+    slow: they run on different threads. With wake words only what follows one is found.
     """
 
     def __init__(
@@ -59,35 +55,45 @@ class Listener:
         language: str,
         max_utterance_s: float,
         vad: VoiceActivity | None = None,
+        wake: Words | None = None,
     ) -> None:
-        """Listen for `language`, which the recogniser must speak."""
+        """Listen for `language`, which the recogniser must speak.
+
+        `wake` is None to listen always; empty, `attention` is all that wakes it.
+        """
         settings = replace(EndpointSettings(), max_utterance_s=max_utterance_s)
-        self._endpointer = Endpointer(vad or SileroVoice(), settings)
-        self._foresight = _Foresight(self._endpointer)
+        endpointer = Endpointer(vad or SileroVoice(), settings)
+        self.attention = Attention(endpointer, wake)
+        self._foresight = _Foresight(endpointer)
         self._recognizer = recognizer
         self._language = language
 
-    def push(self, pcm: Pcm) -> list[EndpointEvent]:
+    def push(self, pcm: Pcm) -> list[AttentionEvent]:
         """Take samples, (samples,); return the speech that began or ended."""
-        return self._endpointer.push(pcm)
+        return self.attention.push(pcm)
 
     def ahead(self) -> Pcm | None:
         """After `push`: an open utterance that may be worked ahead on, else None."""
         return self._foresight.look()
 
-    def skip(self, samples: int) -> list[EndpointEvent]:
+    def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost."""
-        return self._endpointer.skip(samples)
+        return self.attention.skip(samples)
 
-    def finish(self) -> list[EndpointEvent]:
+    def finish(self) -> list[AttentionEvent]:
         """The stream ends."""
-        return self._endpointer.finish()
+        return self.attention.finish()
 
     def recognize(self, utterance: Utterance) -> Recognition:
         """What was said, or why that cannot be told."""
         if utterance.too_long:
             return Recognition("", 0.0, rejected="too_long")
-        return self._recognizer.recognize(utterance.pcm, self._language)
+        said = self._recognizer.recognize(utterance.pcm, self._language)
+        if self.attention.asked:
+            said = meant(said)
+        if not said.rejected:
+            self.attention.rest()
+        return said
 
 
 def meant(said: Recognition) -> Recognition:

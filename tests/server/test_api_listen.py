@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_server.api import lanes
+from model_server.api import schedule
 from model_server.audio import SAMPLE_RATE
 from model_server.evaluation import synthesis
 from tests.server.client import House, Serve, of_kind
@@ -79,6 +79,7 @@ async def test_listen_is_in_force_from_its_place_in_the_stream(serve: Serve) -> 
         "labels": ["meow"],
         "profile": "away",
         "sensitivity": "high",
+        "wake": [],
     }
     bark, end, meow = of_kind(messages, "sound")
     assert (bark["label"], bark["state"], bark["profile"]) == ("bark", "start", "home")
@@ -152,8 +153,8 @@ async def test_a_rule_for_an_alarm_leaves_it_alone(house: House) -> None:
     assert [sound["label"] for sound in of_kind(messages, "sound")] == ["smoke"]
 
 
-async def test_listen_is_only_for_a_stream_that_reports_sounds(house: House) -> None:
-    async with house.stream("commands") as stream:
+async def test_listen_is_only_for_a_stream_that_goes_on(house: House) -> None:
+    async with house.stream("transcribe") as stream:
         await listen(stream)
         assert "task `sounds`" in (await stream.next("error"))["message"]
     async with house.connect() as stream:
@@ -164,7 +165,7 @@ async def test_listen_is_only_for_a_stream_that_reports_sounds(house: House) -> 
 async def test_changes_without_end_are_refused(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "MAX_CHOICES", 0)
+    monkeypatch.setattr(schedule, "MOST", 0)
     async with house.stream("sounds") as stream:
         await listen(stream)
         error = await stream.next("error")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from model_server import __main__ as command_line
 from model_server.api import replay
-from model_server.api.lanes import SoundLane
+from model_server.api.sound_lane import SoundLane
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.engines.base import SoundClassifier
 from model_server.evaluation import synthesis

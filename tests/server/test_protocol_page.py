@@ -18,10 +18,12 @@ FENCES = re.findall(r"(?:<!-- model: (\w+) -->\n)?```json\n(.*?)```", PAGE, re.D
 SOCKET_MESSAGES = [
     messages.Start,
     messages.Listen,
+    messages.Attend,
     messages.End,
     messages.Ready,
     messages.Listening,
     messages.Speech,
+    messages.Wake,
     messages.Transcript,
     messages.Sound,
     messages.Clip,

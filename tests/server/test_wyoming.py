@@ -346,7 +346,7 @@ async def test_other_speech_noise_and_silence_wake_nobody(door: House) -> None:
 
 @needs_recordings
 def test_recorded_commands_in_english_wake_nobody() -> None:
-    detector = wake.WakeDetector(list(wake.wake_words()))
+    detector = wake.WakeDetector(dict.fromkeys(wake.wake_words()))
     commands = [
         one
         for one in read_manifest(DATA)
@@ -404,7 +404,7 @@ async def test_events_of_other_programs_are_passed_over(door: House) -> None:
 
 def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
     """What it holds is counted after a minute and after another."""
-    detector = wake.WakeDetector(["okay_nabu"])
+    detector = wake.WakeDetector({"okay_nabu": None})
     hum = (np.sin(np.arange(SAMPLE_RATE) / 20) * 3000).astype(np.int16)
 
     def held() -> list[int]:
@@ -412,7 +412,8 @@ def test_hours_of_audio_leave_nothing_behind_in_a_detector() -> None:
             assert detector.push(hum) == []
         scores = detector._scores
         (model,) = scores._models
-        parts = (scores, detector._decision, model, scores._features)
+        check = detector._checks["okay_nabu"]
+        parts = (scores, check, check.decision, model, scores._features)
         return [size for part in parts for size in sizes(vars(part))]
 
     assert held() == held()

@@ -9,6 +9,8 @@ import pathlib
 import re
 import tempfile
 
+import numpy as np
+import numpy.typing as npt
 import pocketsphinx
 
 from model_server.engines.base import Pcm
@@ -22,9 +24,6 @@ _SETTINGS = {
     "lm": None,
     "bestpath": False,
     "maxhmmpf": -1,
-    "beam": 1e-40,
-    "pbeam": 1e-40,
-    "wbeam": 1e-28,
     "silprob": 0.1,
     "cmn": "batch",
     "compallsen": True,
@@ -104,12 +103,25 @@ class Path:
         """The words with spaces between."""
         return " ".join(word.text for word in self.words)
 
+    def per_frame(self) -> npt.NDArray[np.float64]:
+        """Each word's score spread over its frames, (frames + 1,); silences have none."""
+        spread = np.zeros(self.frames + 1)
+        for word in self.words:
+            spread[word.start : word.end + 1] = word.score / (word.end - word.start + 1)
+        return spread
+
 
 class GrammarDecoder:
-    """Searches one utterance for the grammar's sentences, for any phones, or for one text."""
+    """Searches audio for the grammar's sentences, for any phones, or for words of it."""
 
-    def __init__(self, home: Home) -> None:
-        """Load the acoustic model and the home's words; half a second."""
+    def __init__(
+        self, home: Home, beam: float = 1e-40, word_beam: float = 1e-28
+    ) -> None:
+        """Load the acoustic model and the home's words; half a second.
+
+        What is less likely than the best by these factors, within a word and where one
+        ends, is not searched on.
+        """
         # A word like "(left)" would look like a variant to the dictionary.
         self._token = {
             word: word if _PLAIN.fullmatch(word) else f"~{number}"
@@ -117,8 +129,13 @@ class GrammarDecoder:
         }
         self._word = {token: word for word, token in self._token.items()}
         self._decoder = _with_dictionary(
-            (self._token[word], variants)
-            for word, variants in home.pronunciations.items()
+            [
+                (self._token[word], variants)
+                for word, variants in home.pronunciations.items()
+            ],
+            beam=beam,
+            pbeam=beam,
+            wbeam=word_beam,
         )
         self._log = self._decoder.get_logmath()
         grammar = home.grammar
@@ -165,6 +182,24 @@ class GrammarDecoder:
         )
         return self._search("text", pcm)
 
+    def spot(self, words: Sequence[str], pcm: Pcm) -> Path:
+        """Lay words of the grammar over a part of the audio; return that part only.
+
+        Any phones may come before and after it.
+        """
+        last = len(words)
+        share = 1 / (len(_PHONES) + 1)
+        arcs: list[_Arc] = [
+            (place, place + 1, share, self._token[word])
+            for place, word in enumerate(words)
+        ]
+        for state in (0, last):
+            arcs += [(state, state, share, f"={phone}") for phone in _PHONES]
+        self._add("spot", last, arcs)
+        path = self._search("spot", pcm)
+        said = tuple(word for word in path.words if not word.text.startswith("="))
+        return Path(said, path.score, path.frames)
+
     def _add(self, name: str, end: int, arcs: list[_Arc]) -> None:
         self._decoder.add_fsg(name, self._decoder.create_fsg(name, 0, end, arcs))
 
@@ -203,7 +238,7 @@ class GrammarDecoder:
 
 
 def _with_dictionary(
-    words: Iterable[tuple[str, tuple[str, ...]]],
+    words: Iterable[tuple[str, tuple[str, ...]]], **beams: float
 ) -> pocketsphinx.Decoder:
     lines = [f"={phone} {phone}" for phone in _PHONES]
     for token, variants in words:
@@ -215,4 +250,4 @@ def _with_dictionary(
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "home.dict"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return pocketsphinx.Decoder(dict=str(path), **_SETTINGS)
+        return pocketsphinx.Decoder(dict=str(path), **_SETTINGS, **beams)

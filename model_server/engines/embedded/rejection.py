@@ -83,9 +83,7 @@ def weigh(path: Path, phones: Path, levels: npt.NDArray[np.float64]) -> Evidence
 
     `levels` is its loudness in dB, (frames,).
     """
-    free = np.zeros(path.frames + 1)
-    for phone in phones.words:
-        free[phone.start : phone.end + 1] = phone.score / (phone.end - phone.start + 1)
+    free = phones.per_frame()
     gains = []
     lengths = []
     for word in path.words:
