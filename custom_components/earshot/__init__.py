@@ -38,11 +38,16 @@ PLATFORMS = [
     Platform.COVER,
     Platform.EVENT,
     Platform.LIGHT,
+    Platform.NUMBER,
     Platform.SELECT,
     Platform.SENSOR,
     Platform.STT,
     Platform.SWITCH,
+    Platform.WAKE_WORD,
 ]
+
+EARLY = [Platform.SELECT, Platform.NUMBER]
+"""What was set before the restart is in force before anything is listened for."""
 
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -114,11 +119,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: EarshotConfigEntry) -> b
             )
         )
     coordinator.async_watch()
-    # The profile of before the restart is in force before anything is listened for.
-    await hass.config_entries.async_forward_entry_setups(entry, [Platform.SELECT])
+    await hass.config_entries.async_forward_entry_setups(entry, EARLY)
     entry.async_on_unload(profile.async_start())
     await hass.config_entries.async_forward_entry_setups(
-        entry, [platform for platform in PLATFORMS if platform != Platform.SELECT]
+        entry, [platform for platform in PLATFORMS if platform not in EARLY]
     )
 
     async def shut_down() -> None:

@@ -53,6 +53,10 @@ class Question:
             self._until += (until - self._from).total_seconds()
             self._from = until
 
+    def open_s(self, now: datetime) -> float:
+        """Return for how long an answer may begin from now on."""
+        return ANSWER_S + max(0.0, ((self._from or now) - now).total_seconds())
+
     def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
         """Return what this may be the answer to; whatever it is, it was the only one."""
         fits = self.fits(hass, said)

@@ -39,6 +39,7 @@ CONF_STATE_TEMPLATE: Final = "state_template"
 CONF_STATE_TOPIC: Final = "state_topic"
 CONF_TTS: Final = "tts"
 CONF_UNASKED: Final = "unasked"
+CONF_WAKE: Final = "wake"
 CONF_WATCH: Final = "watch"
 
 INDOOR: Final = "indoor"

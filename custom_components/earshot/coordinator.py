@@ -142,4 +142,5 @@ def _abilities(info: Info) -> tuple[object, ...]:
         info.sounds and info.sounds.labels,
         info.speech and info.speech.languages,
         info.clips,
+        info.wake_words,
     )

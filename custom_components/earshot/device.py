@@ -21,6 +21,7 @@ from .client import (
     Sound,
     Task,
     Transcript,
+    Wake,
 )
 from .client.connection import StreamResult
 from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, HOME
@@ -32,6 +33,7 @@ from .publisher import Publisher
 from .replies import Replies
 from .sentry import Sentry
 from .spoken import Spoken
+from .waking import waking
 
 if TYPE_CHECKING:
     from .coordinator import EarshotConfigEntry
@@ -66,17 +68,23 @@ class MicrophoneDevice(Listener):
         self._publisher = publisher
         self._publish_level = publish_level
         self._listeners: list[Callable[[StreamResult | None], None]] = []
-        self.spoken = Spoken(hass, entry, subentry, publisher, nearest, replies)
+        self.spoken = Spoken(
+            hass, entry, subentry, publisher, nearest, replies, self._attend
+        )
         self._task: asyncio.Task[None] | None = None
         self.subentry_id = subentry.subentry_id
         self.name = subentry.title
         self.slug: str = data[CONF_SLUG]
         self.labels = watched(data, info)
         self.sustained = sustained(data, self.labels)
+        self.waking = waking(data, info)
+        commands = data[CONF_COMMANDS] and info.speech and self.waking.possible
+        claps = commands and self.waking.gestures
         self.tasks: tuple[Task, ...] = (
-            *(("sounds",) if self.labels else ()),
-            *(("commands",) if data[CONF_COMMANDS] and info.speech else ()),
+            *(("sounds",) if self.labels or claps else ()),
+            *(("commands",) if commands else ()),
         )
+        self.cutoffs: dict[str, float] = {}
         self.clips = bool(self.labels) and info.clips and data.get(CONF_CLIPS, False)
         self.sentry: Sentry | None = None
         if self.labels and data.get(CONF_GUARD, False):
@@ -101,6 +109,7 @@ class MicrophoneDevice(Listener):
                 sensitivity=self.hearing.sensitivity,
                 rules=self._rules,
                 clips=self.clips,
+                wake=self.waking.wakes({}) if commands else {},
             ),
             async_create_source(hass, data),
             client,
@@ -123,6 +132,17 @@ class MicrophoneDevice(Listener):
         self.profile = profile
         hearing = self.hearing
         self._microphone.listen_for(hearing.labels, profile, hearing.sensitivity)
+
+    @callback
+    def async_wake_by(self, word: str, cutoff: float) -> None:
+        """Wake by a word with a score above this."""
+        self.cutoffs[word] = cutoff
+        self._microphone.wake_by(self.waking.wakes(self.cutoffs))
+
+    @callback
+    def _attend(self, seconds: float) -> None:
+        """Hear an answer without a wake word."""
+        self._microphone.attend(seconds)
 
     @callback
     def async_listen(self) -> None:
@@ -158,6 +178,11 @@ class MicrophoneDevice(Listener):
 
     async def _run(self) -> None:
         """Listen, or say once why there is nothing to listen for."""
+        if not self.waking.possible:
+            _LOGGER.warning(
+                "Microphone %s obeys nobody: the server knows none of its wake words",
+                self.name,
+            )
         if not self.tasks:
             self.available(False)
             _LOGGER.warning(
@@ -188,6 +213,10 @@ class MicrophoneDevice(Listener):
             )
             if self.sentry is not None:
                 self.sentry.clip(result)
+        elif isinstance(result, Wake):
+            self._publisher.send(
+                payloads.wake_topic(self.slug), payloads.wake_payload(result)
+            )
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:

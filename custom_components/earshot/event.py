@@ -1,4 +1,4 @@
-"""Sounds and gestures heard, clips kept and timers set, as events."""
+"""Sounds, gestures and wake words heard, clips kept and timers set, as events."""
 
 from typing import Any, override
 
@@ -11,7 +11,7 @@ from homeassistant.components.intent import (
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .client import Clip, Sound
+from .client import Clip, Sound, Wake
 from .client.connection import StreamResult
 from .coordinator import EarshotConfigEntry
 from .device import MicrophoneDevice
@@ -45,6 +45,8 @@ async def async_setup_entry(
             entities.append(ClipEvent(entry, microphone))
         if "commands" in microphone.tasks:
             entities.append(TimerEvent(entry, microphone))
+            if microphone.waking.needed:
+                entities.append(WakeEvent(entry, microphone))
         async_add_entities(entities, config_subentry_id=subentry_id)
 
 
@@ -140,6 +142,29 @@ class GestureEvent(SoundEvent):
     """Fires for each gesture."""
 
     _attr_translation_key = "gesture"
+
+
+class WakeEvent(MicrophoneEntity, EventEntity):
+    """Fires when its microphone begins to listen: a wake word or gesture was heard."""
+
+    _attr_translation_key = "wake"
+
+    def __init__(self, entry: EarshotConfigEntry, microphone: MicrophoneDevice) -> None:
+        """Offer what wakes it as event types."""
+        super().__init__(entry, microphone, "wake")
+        self._attr_event_types = microphone.waking.names
+
+    @override
+    @callback
+    def _async_heard(self, result: StreamResult | None) -> None:
+        """Fire for a wake."""
+        if isinstance(result, Wake):
+            if result.word in self.event_types:
+                told = {"time": result.time.isoformat(), "score": result.score}
+                self._trigger_event(result.word, told)
+                self.async_write_ha_state()
+            return
+        super()._async_heard(result)
 
 
 class TimerEvent(MicrophoneEntity, EventEntity):

@@ -11,6 +11,7 @@ from typing import Protocol
 from .backoff import Backoff
 from .buffer import PcmBuffer
 from .client import (
+    Attend,
     Client,
     Clip,
     ConnectionLost,
@@ -23,6 +24,7 @@ from .client import (
     Start,
     Stream,
     Task,
+    Wakes,
 )
 from .client.connection import StreamResult
 from .const import HOME
@@ -47,6 +49,7 @@ class Settings:
     sensitivity: Sensitivity = "normal"
     rules: Rules = field(default_factory=dict)
     clips: bool = False
+    wake: Wakes = field(default_factory=dict)
 
     def start(self, time: datetime) -> Start:
         """Return the first frame of a stream whose audio begins at `time`."""
@@ -60,11 +63,14 @@ class Settings:
             sensitivity=self.sensitivity,
             rules=self.rules,
             clips=self.clips,
+            wake=self.wake,
         )
 
     def listen(self) -> Listen:
         """Return what to ask of a stream that is open."""
-        return Listen(self.labels, self.profile, self.sensitivity, self.rules)
+        return Listen(
+            self.labels, self.profile, self.sensitivity, self.rules, self.wake
+        )
 
 
 class Listener(Protocol):
@@ -113,7 +119,7 @@ class Microphone:
         self._backoff = backoff
         self._clock = clock
         self._buffer = PcmBuffer()
-        self._changes: asyncio.Queue[Settings] = asyncio.Queue()
+        self._changes: asyncio.Queue[Listen | Attend] = asyncio.Queue()
         self._heard_until = clock()
         self._available: bool | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -140,9 +146,20 @@ class Microphone:
         self._settings = replace(
             self._settings, labels=labels, profile=profile, sensitivity=sensitivity
         )
-        self._changes.put_nowait(self._settings)
+        if "sounds" in self._settings.tasks:
+            self._changes.put_nowait(self._settings.listen())
         self._tell(self._sounds.drop(labels, self._clock()))
         self._schedule_expiry()
+
+    def wake_by(self, wake: Wakes) -> None:
+        """Wake by other scores from now on."""
+        self._settings = replace(self._settings, wake=wake)
+        self._changes.put_nowait(self._settings.listen())
+
+    def attend(self, seconds: float) -> None:
+        """Listen to what is said next, without a wake."""
+        if self._settings.wake:
+            self._changes.put_nowait(Attend(seconds))
 
     async def _capture(self) -> None:
         """Fill the buffer from the source, for ever."""
@@ -209,12 +226,12 @@ class Microphone:
             if stream.stopped is None or stream.stopped.reason != "ended":
                 raise ConnectionLost("the server shut down")
 
-    async def _steer(self, stream: Stream, changes: asyncio.Queue[Settings]) -> None:
+    async def _steer(
+        self, stream: Stream, changes: asyncio.Queue[Listen | Attend]
+    ) -> None:
         """Have the server listen for something else whenever that is asked."""
         while True:
-            settings = await changes.get()
-            if "sounds" in settings.tasks:
-                await stream.listen(settings.listen())
+            await stream.ask(await changes.get())
 
     async def _pump(self, stream: Stream, time: datetime) -> None:
         """Send audio while it is continuous, then let the server finish."""

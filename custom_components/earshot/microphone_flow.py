@@ -15,6 +15,7 @@ from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
     EntitySelectorConfig,
+    SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     TextSelector,
@@ -38,11 +39,13 @@ from .const import (
     CONF_SLUG,
     CONF_SOUNDS,
     CONF_SPEAK,
+    CONF_WAKE,
     DOMAIN,
     INDOOR,
     PLACES,
 )
 from .sources.ffmpeg import is_supported
+from .waking import choices
 
 MAX_SLUG = 64
 
@@ -72,6 +75,7 @@ def _schema(source: str, info: Info) -> vol.Schema:
             vol.Required(
                 CONF_COMMANDS, default=info.speech is not None
             ): BooleanSelector(),
+            **({vol.Optional(CONF_WAKE): _wakes(info)} if info.speech else {}),
             vol.Required(CONF_SPEAK, default=True): BooleanSelector(),
             vol.Optional(CONF_PLAYERS): PLAYERS,
             vol.Required(CONF_CLIPS, default=False): BooleanSelector(),
@@ -79,6 +83,15 @@ def _schema(source: str, info: Info) -> vol.Schema:
             **(profile_form.sections(labels) if labels else {}),
         }
     )
+
+
+def _wakes(info: Info) -> SelectSelector:
+    """Return the choice of what wakes a microphone."""
+    options = [
+        SelectOptionDict(value=name, label=label)
+        for name, label in choices(info).items()
+    ]
+    return SelectSelector(SelectSelectorConfig(options=options, multiple=True))
 
 
 class MicrophoneFlow(ConfigSubentryFlow):
@@ -176,6 +189,9 @@ class MicrophoneFlow(ConfigSubentryFlow):
         current[CONF_LABELS] = [
             label.slug for label in labels if label.slug in subentry.data[CONF_LABELS]
         ]
+        current[CONF_WAKE] = [
+            name for name in choices(info) if name in subentry.data.get(CONF_WAKE, [])
+        ]
         current |= profile_form.shown(subentry.data, labels)
         device = dr.async_get(self.hass).async_get_device_by_identifier(
             (DOMAIN, subentry.subentry_id), self._get_entry().entry_id
@@ -213,6 +229,8 @@ def _check(
         del data[CONF_PLACE]
     if data[CONF_SPEAK]:
         del data[CONF_SPEAK]
+    if not data.get(CONF_WAKE, True):
+        del data[CONF_WAKE]
     return data, _errors(data), {}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import json
 from typing import Any
 
-from .client import Clip, Engine, Level, Result, Sound, Transcript
+from .client import Clip, Engine, Level, Result, Sound, Transcript, Wake
 from .commands import CommandOutcome
 from .sentry import Sign
 
@@ -32,6 +32,11 @@ def clip_topic(microphone: str) -> str:
 def gesture_topic(microphone: str) -> str:
     """Return where gestures go."""
     return f"{microphone}/gesture"
+
+
+def wake_topic(microphone: str) -> str:
+    """Return where wake words go."""
+    return f"{microphone}/wake"
 
 
 def guard_topic(microphone: str) -> str:
@@ -117,6 +122,11 @@ def clip_payload(clip: Clip) -> str:
 def gesture_payload(sound: Sound) -> str:
     """Return a gesture."""
     return json.dumps(_head(sound) | {"gesture": sound.label, "score": sound.score})
+
+
+def wake_payload(wake: Wake) -> str:
+    """Return a wake word, or a gesture that wakes."""
+    return json.dumps(_head(wake) | {"word": wake.word, "score": wake.score})
 
 
 def transcript_payload(transcript: Transcript) -> str:

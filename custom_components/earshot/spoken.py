@@ -1,6 +1,7 @@
 """What is said at one microphone: obeyed one after the other, and published."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 import logging
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,13 @@ class Spoken:
         publisher: Publisher,
         nearest: Nearest,
         replies: Replies,
+        attend: Callable[[float], None],
     ) -> None:
-        """Take the microphone's rights from its settings."""
+        """Take the microphone's rights from its settings.
+
+        `attend` has what is said in so many seconds heard without a wake word.
+        """
+        self._attend = attend
         self._hass = hass
         self._entry = entry
         self._subentry_id = subentry.subentry_id
@@ -154,6 +160,8 @@ class Spoken:
                 self._question,
             )
             self._reply(transcript, outcome)
+            if outcome.refused == NEEDS_CONFIRMATION:
+                self._attend(self._question.open_s(utc_now()))
         if outcome.intent is None:
             # An engine that writes down any speech hears more than commands: what
             # people say to each other is nobody's business.

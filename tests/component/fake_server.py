@@ -48,6 +48,10 @@ LIMITS = {
     "max_message_bytes": 65536,
     "idle_s": 30.0,
 }
+WAKE_WORDS = [
+    {"name": "okay_nabu", "phrase": "Okay Nabu", "languages": ["en"], "cutoff": 0.85},
+    {"name": "alexa", "phrase": "Alexa", "languages": ["en"], "cutoff": 0.9},
+]
 ENGINE = {"name": "fake", "version": "1"}
 
 
@@ -72,6 +76,7 @@ class FakeStream:
     socket: web.WebSocketResponse
     start: dict[str, Any]
     listens: list[dict[str, Any]] = field(default_factory=list)
+    attends: list[float] = field(default_factory=list)
     pcm: bytearray = field(default_factory=bytearray)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,6 +158,14 @@ class FakeStream:
                 "engine": ENGINE,
                 "level_dbfs": level,
             }
+        )
+
+    async def wake(self, word: str, after_s: float = 0) -> None:
+        """Report a wake word that was over so long after the first sample."""
+        time = self.begin + timedelta(seconds=after_s)
+        await self.say(
+            self._head("wake", None)
+            | {"time": time.isoformat(), "word": word, "score": 0.97}
         )
 
     async def level(self, rms: float, later_s: float = 0) -> None:
@@ -331,6 +344,9 @@ class FakeServer:
                     await stream.say(
                         {"type": "listening"} | {name: message[name] for name in asked}
                     )
+                    continue
+                if message["type"] == "attend":
+                    stream.attends.append(message["seconds"])
                     continue
                 stream.ended.set()
                 if "transcribe" in stream.start["tasks"]:

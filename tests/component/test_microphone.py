@@ -430,7 +430,7 @@ async def test_the_server_says_what_it_listens_for(rig: Rig) -> None:
     start = Start("kitchen", ("sounds",), labels=("smoke",))
     async with rig.client.open_stream(start) as stream:
         assert stream.listening is None
-        await stream.listen(Listen(("bark",), "night", "high"))
+        await stream.ask(Listen(("bark",), "night", "high"))
         await stream.end()
         assert [result async for result in stream.results()] == []
         assert stream.listening == Listening(("bark",), "night", "high")

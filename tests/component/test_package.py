@@ -92,8 +92,8 @@ def test_every_integration_that_is_used_is_a_dependency() -> None:
     # Entity platforms and what is always there need not be named.
     used -= {
         "alarm_control_panel", "binary_sensor", "cover", "diagnostics", "event",
-        "homeassistant", "light", "media_player", "media_source", "select", "sensor", "stt",
-        "switch",
+        "homeassistant", "light", "media_player", "media_source", "number", "select",
+        "sensor", "stt", "switch", "wake_word",
     }  # fmt: skip
     # Reached as `hass.http`.
     used |= {"http"}
@@ -235,6 +235,9 @@ def test_entities_have_names_and_icons() -> None:
     assert set(entity["select"]["profile"]["state"]) == set(PROFILES)
     gestures = entity["event"]["gesture"]["state_attributes"]["event_type"]["state"]
     assert not set(gestures) & TRANSLATED
+    wakes = entity["event"]["wake"]["state_attributes"]["event_type"]["state"]
+    words = {"alexa", "hey_jarvis", "hey_mycroft", "okay_nabu"}
+    assert wakes.keys() == words | gestures.keys()
     keys = {
         (path.stem, node.value.value)
         for path, tree in CODE.items()
@@ -250,12 +253,15 @@ def test_entities_have_names_and_icons() -> None:
         ("event", "timer"),
         ("event", "gesture"),
         ("event", "sustained_sound"),
+        ("event", "wake"),
+        ("number", "wake_threshold"),
         ("select", "profile"),
         ("sensor", "guard"),
         ("sensor", "level"),
         ("stt", "speech"),
         ("switch", "guard"),
         ("switch", "listening"),
+        ("wake_word", "wake_words"),
     }
     translated = {(domain, key) for domain in entity for key in entity[domain]}
     assert translated == keys | {("binary_sensor", label) for label in TRANSLATED}

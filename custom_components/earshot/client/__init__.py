@@ -17,7 +17,7 @@ from .errors import (
     TlsFailed,
     VocabularyRefused,
 )
-from .info import Info, Label, SoundCapability, SpeechCapability
+from .info import Info, Label, SoundCapability, SpeechCapability, WakeWord
 from .intents import Intent
 from .limits import Limits
 from .messages import (
@@ -34,14 +34,16 @@ from .messages import (
     Speech,
     Stopped,
     Transcript,
+    Wake,
 )
-from .requests import PROTOCOL, Listen, Rules, Sensitivity, Start, Task
+from .requests import PROTOCOL, Attend, Listen, Rules, Sensitivity, Start, Task, Wakes
 from .vocabulary import Entity, Place, Vocabulary, VocabularyReport
 
 __all__ = [
     "PROTOCOL",
     "UNAVAILABLE",
     "Alternative",
+    "Attend",
     "CannotConnect",
     "Client",
     "Clip",
@@ -87,5 +89,8 @@ __all__ = [
     "Vocabulary",
     "VocabularyRefused",
     "VocabularyReport",
+    "Wake",
+    "WakeWord",
+    "Wakes",
     "is_clip_id",
 ]

@@ -17,15 +17,16 @@ from .messages import (
     Speech,
     Stopped,
     Transcript,
+    Wake,
     parse,
 )
-from .requests import END, PROTOCOL, Listen, Start
+from .requests import END, PROTOCOL, Attend, Listen, Start
 
 BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
 """How much faster than time a backlog is sent: servers tolerate a fast clock."""
 
-type StreamResult = Speech | Transcript | Sound | Clip | Level | Health
+type StreamResult = Speech | Wake | Transcript | Sound | Clip | Level | Health
 
 
 class Stream:
@@ -65,13 +66,13 @@ class Stream:
             except (aiohttp.ClientError, ConnectionError) as err:
                 raise ConnectionLost("the stream broke while sending") from err
 
-    async def listen(self, listen: Listen) -> None:
-        """Have the server listen for something else; `listening` tells that it does.
+    async def ask(self, message: Listen | Attend) -> None:
+        """Have the server listen for something else, or to what comes next.
 
         Nothing is asked of a stream whose end was said.
         """
         if not self._ended:
-            await _send_text(self._socket, listen.encode())
+            await _send_text(self._socket, message.encode())
 
     async def end(self) -> None:
         """Say that no more PCM follows; results still due come until `stopped`."""

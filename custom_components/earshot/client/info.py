@@ -50,6 +50,24 @@ class Label:
 
 
 @dataclass(frozen=True)
+class WakeWord:
+    """A wake word that a server hears; `cutoff` is the score it must exceed."""
+
+    name: str
+    phrase: str
+    cutoff: float
+
+    @classmethod
+    def read(cls, data: Json) -> WakeWord:
+        """Read it from decoded JSON."""
+        return cls(
+            fields.slug(data, "name"),
+            fields.string(data, "phrase"),
+            fields.score(data, "cutoff"),
+        )
+
+
+@dataclass(frozen=True)
 class SpeechCapability:
     """The speech engine, its languages and the version of its vocabulary."""
 
@@ -78,6 +96,7 @@ class Info:
     speech: SpeechCapability | None
     sounds: SoundCapability | None
     clips: bool = False
+    wake_words: tuple[WakeWord, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Info:
@@ -101,6 +120,7 @@ class Info:
                 speech=_speech(data),
                 sounds=_sounds(data),
                 clips=fields.boolean(data, "clips"),
+                wake_words=fields.items(data, "wake_words", WakeWord.read),
             )
         except InvalidMessage as err:
             raise NotEarshot(str(err)) from err

@@ -63,6 +63,14 @@ class Speech(Result):
 
 
 @dataclass(frozen=True)
+class Wake(Result):
+    """A wake word or gesture was heard; `time` is when it was over."""
+
+    word: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Alternative:
     """Another text that may have been said."""
 
@@ -148,6 +156,7 @@ type ServerMessage = (
     Ready
     | Listening
     | Speech
+    | Wake
     | Transcript
     | Sound
     | Clip
@@ -239,6 +248,16 @@ def _sound(data: Json) -> Sound | None:
     )
 
 
+def _wake(data: Json) -> Wake:
+    return Wake(
+        fields.string(data, "id"),
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        fields.slug(data, "word"),
+        fields.score(data, "score"),
+    )
+
+
 def _level(data: Json) -> Level:
     return Level(
         fields.time(data, "time"),
@@ -268,6 +287,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "ready": _ready,
     "listening": _listening,
     "speech": _speech,
+    "wake": _wake,
     "transcript": _transcript,
     "sound": _sound,
     "clip": Clip.read,

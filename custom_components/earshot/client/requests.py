@@ -8,10 +8,12 @@ from typing import Literal
 
 PROTOCOL = 1
 
-type Task = Literal["sounds", "commands", "transcribe"]
+type Task = Literal["sounds", "commands", "transcribe", "wake"]
 type Sensitivity = Literal["low", "normal", "high"]
 type Rules = Mapping[str, Mapping[str, float]]
 """By label, what is decided otherwise than the catalogue says: `on`, `k`, `sustain_s`…"""
+type Wakes = Mapping[str, float | None]
+"""Wake words and gestures; the score that a word must exceed, None is its own."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Start:
     sensitivity: Sensitivity = "normal"
     rules: Rules = field(default_factory=dict)
     clips: bool = False
+    wake: Wakes = field(default_factory=dict)
 
     def encode(self) -> str:
         """Return the JSON frame."""
@@ -49,17 +52,20 @@ class Start:
             frame["rules"] = self.rules
         if self.clips:
             frame["clips"] = True
+        if self.wake:
+            frame["wake"] = self.wake
         return json.dumps(frame)
 
 
 @dataclass(frozen=True)
 class Listen:
-    """From the next window on, listen for these; events of other labels end."""
+    """From here on, listen for these and wake by these; events of other labels end."""
 
     labels: tuple[str, ...] | None
     profile: str
     sensitivity: Sensitivity = "normal"
     rules: Rules = field(default_factory=dict)
+    wake: Wakes = field(default_factory=dict)
 
     def encode(self) -> str:
         """Return the JSON frame."""
@@ -70,8 +76,20 @@ class Listen:
                 "profile": self.profile,
                 "sensitivity": self.sensitivity,
                 "rules": self.rules,
+                "wake": self.wake,
             }
         )
+
+
+@dataclass(frozen=True)
+class Attend:
+    """For so many seconds, what is said counts without a wake."""
+
+    seconds: float
+
+    def encode(self) -> str:
+        """Return the JSON frame."""
+        return json.dumps({"type": "attend", "seconds": self.seconds})
 
 
 END = json.dumps({"type": "end"})
