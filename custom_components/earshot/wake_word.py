@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 PARALLEL_UPDATES = 0
 
 MICROPHONE = "assist_wake"
-KEPT_S = 3
+KEPT_S = 5
 """What was said since the wake word is kept so long until it is known."""
 BYTES_PER_S = 32_000
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from custom_components.earshot.client import (
+    Attend,
     Alternative,
     Engine,
     Health,
@@ -349,7 +350,9 @@ def test_a_listen_frame_says_everything() -> None:
         "profile": "away",
         "sensitivity": "normal",
         "rules": {},
+        "wake": {},
     }
+    assert json.loads(Attend(15).encode()) == {"type": "attend", "seconds": 15}
 
 
 def test_the_start_frame_is_what_the_server_reads() -> None:
@@ -377,6 +380,16 @@ def test_profiles_and_rules_are_what_the_server_reads() -> None:
         start = messages.Start.model_validate_json(begun.encode())
         assert (start.profile, start.sensitivity) == ("night", "high")
         assert start.rules == listen.rules
+
+
+def test_what_wakes_and_who_is_attended_to_is_what_the_server_reads() -> None:
+    messages = pytest.importorskip("model_server.api.messages")
+    wake = {"okay_nabu": 0.9, "double_clap": None}
+    asked = Listen(None, "home", wake=wake)
+    assert messages.Listen.model_validate_json(asked.encode()).wake == wake
+    begun = Start("k", ("commands",), wake=wake)
+    assert messages.Start.model_validate_json(begun.encode()).wake == wake
+    assert messages.Attend.model_validate_json(Attend(20).encode()).seconds == 20
 
 
 def test_what_the_server_says_of_a_sound_is_read() -> None:

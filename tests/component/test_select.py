@@ -79,6 +79,7 @@ async def test_a_choice_reaches_the_open_stream_without_a_new_one(
             "profile": "night",
             "sensitivity": "high",
             "rules": RULES,
+            "wake": {},
         }
     ]
     await stream.sound("bark", "start", "bark-1", profile="night")

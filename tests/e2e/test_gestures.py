@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest_asyncio
 
-from demo import audio, home
+from demo import audio
 from demo.air import Audio
 from demo.house import House
-from demo.journal import Entry, Message, State
+from demo.journal import State
 from model_server.evaluation import gestures
+from tests.e2e.microphones import microphone
 
 _TOPIC = "earshot/workshop"
 _EVENT = "event.workshop_gesture"
@@ -22,39 +23,9 @@ _EVENT = "event.workshop_gesture"
 @pytest_asyncio.fixture(loop_scope="session")
 async def workshop(house: House) -> AsyncIterator[House]:
     """The house with a second microphone, which listens for claps alone."""
-    entries = await house.client.call("config_entries/get", domain="earshot")
-    entry = entries[0]["entry_id"]
-    began = time.time()
-    await home.run_flow(
-        house.client,
-        "subentries/flow",
-        [entry, "microphone"],
-        {"next_step_id": "url"},
-        {
-            "name": "Workshop",
-            "url": house.url,
-            "sounds": True,
-            "labels": ["double_clap", "triple_clap"],
-            "commands": False,
-        },
-    )
-    subentries = await house.client.call(
-        "config_entries/subentries/list", entry_id=entry
-    )
-    (added,) = [one for one in subentries if one["title"] == "Workshop"]
-    await home.entities_appear(house.client, [_EVENT])
-    # It takes ffmpeg and the server a moment until what is played is heard.
-    assert await house.journal.until(
-        lambda entries: any(_is_online(entry) for entry in entries), began, 30.0
-    )
-    await asyncio.sleep(4)
-    yield house
-    await house.client.call(
-        "config_entries/subentries/delete",
-        entry_id=entry,
-        subentry_id=added["subentry_id"],
-    )
-    await home.entities_appear(house.client, [house.entities["event"]])
+    form = {"sounds": True, "labels": ["double_clap", "triple_clap"], "commands": False}
+    async with microphone(house, "Workshop", _EVENT, **form):
+        yield house
 
 
 async def test_a_double_clap_is_told_and_a_single_one_and_talk_are_not(
@@ -97,11 +68,3 @@ def _events(house: House, began: float) -> list[State]:
         for entry in house.journal.since(began)
         if isinstance(entry, State) and entry.entity == _EVENT
     ]
-
-
-def _is_online(entry: Entry) -> bool:
-    return (
-        isinstance(entry, Message)
-        and entry.topic == f"{_TOPIC}/availability"
-        and entry.payload == "online"
-    )
