@@ -26,6 +26,8 @@ from model_server.evaluation.commands import (
     read_home,
 )
 from model_server.evaluation.recordings import DataError
+from model_server.listen.attention import Words
+from model_server.listen.wake import wake_words
 from model_server.settings import SettingsError, load_settings
 
 
@@ -47,6 +49,12 @@ def commands(
     asked: Annotated[
         bool, typer.Option(help="As if every speaker had pressed a button to be heard.")
     ] = False,
+    wake: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Listen to what is no command after this wake word only; repeatable."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     to: Annotated[
         Path | None,
@@ -71,7 +79,7 @@ def commands(
         home = read_home(dataset)
         clips = read_clips(dataset, home, speakers or ())
         recognizer = Builder(load_settings(config, data_dir=data_dir)).recognizer()
-        ear = Ear(recognizer, home, asked)
+        ear = Ear(recognizer, home, asked, _wake(wake))
         spoken = sum(one.meant is not None for one in clips)
         total = len(clips) + spoken * (len(levels) - 1)
         hearing = hear_all(ear, clips, levels, seed)
@@ -84,10 +92,18 @@ def commands(
         fail(f"{err.filename}: {err.strerror}.")
     rows = [row for level in levels if (row := figures(heard, level)) is not None]
     accepted = false_accepts(heard)
-    report = _report(recognizer, heard, rows, accepted) | {"asked": asked}
+    report = _report(recognizer, heard, rows, accepted) | {"asked": asked, "wake": wake}
     publish(report, to, lambda: _show(report, rows, accepted))
     if pictures is not None and rows:
         plots.draw_noise(pictures, rows)
+
+
+def _wake(words: list[str] | None) -> Words | None:
+    """Wake words with their own cutoffs. Raises DataError for one that there is not."""
+    known = wake_words()
+    if unknown := set(words or ()) - known.keys():
+        raise DataError(f"{', '.join(unknown)}: wake words are {', '.join(known)}")
+    return dict.fromkeys(words) if words else None
 
 
 def _report(

@@ -23,6 +23,7 @@ from model_server.evaluation import synthesis
 from model_server.evaluation.reading import Meaning, Reading
 from model_server.evaluation.recordings import DataError
 from model_server.evaluation.synthesis import Audio
+from model_server.listen.attention import Words
 from model_server.listen.endpoint import Utterance
 from model_server.listen.listener import Listener, meant
 
@@ -169,13 +170,19 @@ class Ear:
     """A microphone's road from samples to meanings, in one home."""
 
     def __init__(
-        self, recognizer: SpeechRecognizer, home: Vocabulary, asked: bool = False
+        self,
+        recognizer: SpeechRecognizer,
+        home: Vocabulary,
+        asked: bool = False,
+        wake: Words | None = None,
     ) -> None:
         """Give the recogniser the home's words. Raises ValueError, EngineError.
 
-        `asked`: as if every speaker had pressed a button to be heard.
+        `asked`: as if every speaker had pressed a button to be heard. `wake`: what is no
+        command is listened to after these words only.
         """
         self._asked = asked
+        self._wake = wake
         self._recognizer = recognizer
         self._home = home
         self._reading = Reading(home, area=None)
@@ -188,7 +195,12 @@ class Ear:
         background = synthesis.household(padded.size / SAMPLE_RATE, seed=seed)
         mixed = synthesis.mix(padded, background, QUIET_DB if snr is None else snr)
         pcm = synthesis.pcm(mixed)
-        listener = Listener(self._recognizer, self._home.language, _LONGEST_S)
+        listener = Listener(
+            self._recognizer,
+            self._home.language,
+            _LONGEST_S,
+            wake=self._wake if spoken.meant is None else None,
+        )
         understood, waits, works = [], [], []
         spent = busy = 0.0
         # Of 20 ms, as a microphone's stream brings them.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from custom_components.earshot.client import (
-    Attend,
     Alternative,
+    Attend,
     Engine,
     Health,
     Info,

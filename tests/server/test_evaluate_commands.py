@@ -286,3 +286,19 @@ def test_who_pressed_a_button_is_measured_as_one(spoken: Path) -> None:
     parrot.said = Recognition("", 0.5, (perhaps,), rejected="no_command")
     assert not Ear(parrot, home).hear(lamp, None).right
     assert Ear(parrot, home, asked=True).hear(lamp, None).right
+
+
+def test_what_is_no_command_may_be_listened_to_after_a_wake_word_only(
+    spoken: Path, run: Run
+) -> None:
+    home = read_home(spoken)
+    clips = read_clips(spoken, home)
+    ear = Ear(Parrot("turn off the bed light"), home, wake={"alexa": None})
+    heard = list(hear_all(ear, clips, (None,)))
+    accepts = false_accepts(heard)
+    assert accepts is not None
+    assert accepts.texts == ()
+    commands = [one for one in heard if one.spoken.meant is not None]
+    assert commands
+    assert all(one.understood for one in commands)
+    assert "wake words are okay_nabu" in run(str(spoken), "--wake", "computer").stderr
