@@ -30,8 +30,8 @@ from model_server.engines.base import Pcm
 from model_server.engines.embedded import rejection
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import cached_home
-from model_server.engines.embedded.speech import Finding, judge, look
-from model_server.engines.embedded.trim import dither, trim
+from model_server.engines.embedded.speech import Finding, judge, look, prepare
+from model_server.engines.embedded.trim import trim
 from model_server.evaluation import synthesis
 from model_server.evaluation.reading import Meaning, Reading
 from tests.server.homes import family_home
@@ -108,6 +108,8 @@ def noisy(clips: Iterable[Clip], snr_db: float) -> Iterator[Clip]:
     """Add pink noise, `snr_db` below the speech."""
     for number, clip in enumerate(clips):
         speech = clip.pcm.astype(np.float32) / 32768
+        # As an endpointer cuts it: with some of the background around.
+        speech = np.pad(speech, (10_400, 4_000))
         noise = synthesis.noise(len(speech) / 16_000, "pink", seed=number)
         noise = np.resize(noise, len(speech))
         spoken = trim(clip.pcm).astype(np.float32) / 32768
@@ -125,8 +127,8 @@ def hear(
     outcomes = []
     for clip in clips:
         start = time.perf_counter()
-        speech = trim(clip.pcm)
-        finding = look(decoder, dither(speech)) if len(speech) else None
+        speech = prepare(clip.pcm)
+        finding = look(decoder, speech) if len(speech) else None
         seconds = time.perf_counter() - start
         outcomes.append(
             Outcome(

@@ -173,13 +173,14 @@ class SpeechRecognizer(Protocol):
         Raises EngineError.
         """
 
-    def foresee(self, pcm: Pcm) -> None:
+    def foresee(self, pcm: Pcm) -> Recognition | None:
         """Work ahead on an utterance that still goes on, (samples,) from its start.
 
         Called again with more of the same utterance, also when its speaker pauses,
         then with all that it is if it ends there; and never after its `recognize`.
         What is not used in time is forgotten. Optional work: it does
-        nothing where an engine has none, and raises nothing.
+        nothing where an engine has none, and raises nothing. An engine that knows at
+        once what was said tells it: an utterance that is a command ends sooner.
         """
 
 

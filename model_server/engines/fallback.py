@@ -84,9 +84,9 @@ class FallbackRecognizer:
         self._note(None)
         return said
 
-    def foresee(self, pcm: Pcm) -> None:
+    def foresee(self, pcm: Pcm) -> Recognition | None:
         """Only the first engine may have work to do ahead."""
-        self._primary.foresee(pcm)
+        return self._primary.foresee(pcm)
 
     def _instead(self, pcm: Pcm, language: str) -> Recognition:
         with self._second:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import math
 from typing import TypeAlias
 
+import numpy as np
+
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.ring import Ring
-from model_server.listen.endpoint import Endpointer, EndpointEvent, SpeechStart
+from model_server.listen.endpoint import Endpointer, EndpointEvent, Pause, SpeechStart
 from model_server.listen.wake import Wake, WakeDetector
 
 Words: TypeAlias = Mapping[str, float | None]
@@ -21,6 +24,10 @@ KEPT = 4 * SAMPLE_RATE
 """Samples that are kept: a gesture is known only after the silence that follows it."""
 _LINGER = SAMPLE_RATE
 """Samples after the attention's end until what began before it is surely found."""
+
+
+def _pauses(events: Sequence[object]) -> bool:
+    return bool(events) and isinstance(events[-1], Pause)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Attention:
         """Samples that were skipped: positions in here do not count them."""
         self._words = wake
         self._detector = WakeDetector(wake) if wake else None
+        self._heard: Pcm = np.zeros(0, np.int16)
+        """What came and waits behind a pause that somebody is asked about."""
+        self._wakes: deque[Wake] = deque()
+        """Found in that, or just now."""
         self._until: float | None = math.inf if wake is None else None
         """Up to where an utterance may begin; None while nobody listens."""
         self._told = False
@@ -58,16 +69,37 @@ class Attention:
         """Whether a wake, not a question, is why it listens."""
 
     def push(self, pcm: Pcm) -> list[AttentionEvent]:
-        """Take samples, (samples,); return what they complete."""
-        events: list[AttentionEvent] = []
-        for wake in self._detector.push(pcm) if self._detector else ():
-            known = max(0, wake.at - self._ring.end)
-            events += self._hear(pcm[:known])
-            pcm = pcm[known:]
+        """Take samples, (samples,); return what they complete, up to a pause.
+
+        After a `Pause`, `resume` must follow.
+        """
+        if self._detector is not None:
+            self._wakes += self._detector.push(pcm)
+        self._heard = np.concatenate([self._heard, pcm])
+        return self._advance([])
+
+    def resume(self, *, over: bool) -> list[AttentionEvent]:
+        """Go on behind a pause, which was or was not the utterance's end."""
+        endpointer = self.endpointer
+        events = self._filter(endpointer.conclude()) if over else []
+        events += self._filter(endpointer.push(self._heard[:0]))
+        return self._advance(events)
+
+    def _advance(self, events: list[AttentionEvent]) -> list[AttentionEvent]:
+        """Hear what waits, up to a pause."""
+        while not _pauses(events):
+            size = self._heard.size
+            if self._wakes:
+                size = min(size, max(0, self._wakes[0].at - self._ring.end))
+            piece, self._heard = self._heard[:size], self._heard[size:]
+            events += self._hear(piece)
+            if _pauses(events) or not self._wakes:
+                break
+            wake = self._wakes.popleft()
             moved = replace(wake, at=wake.at + self._lost, end=wake.end + self._lost)
             events += self.attend(moved.end, moved.end + ATTENTION, asked=True)
             events.append(moved)
-        return [*events, *self._hear(pcm)]
+        return events
 
     def attend(
         self, since: int, until: int, *, asked: bool = False
@@ -112,17 +144,25 @@ class Attention:
 
     def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost: close what is open and go on after the gap."""
-        events = []
+        events = self._rest()
         if self._until is not None:
-            events = self._filter(self.endpointer.skip(samples))
+            events += self._filter(self.endpointer.skip(samples))
         self._lost += samples
         return events
 
     def finish(self) -> list[AttentionEvent]:
         """No more samples follow."""
-        if self._until is None:
-            return []
-        return self._filter(self.endpointer.finish())
+        events = self._rest()
+        if self._until is not None:
+            events += self._filter(self.endpointer.finish())
+        return events
+
+    def _rest(self) -> list[AttentionEvent]:
+        """What still waits, whatever pauses there are in it."""
+        events: list[AttentionEvent] = []
+        while self._heard.size:
+            events += self._advance([])
+        return [event for event in events if not isinstance(event, Pause)]
 
     def _hear(self, pcm: Pcm) -> list[AttentionEvent]:
         self._ring.write(pcm)
@@ -142,7 +182,8 @@ class Attention:
         assert self._until is not None
         for event in events:
             if event.start - self._lost <= self._until:
-                self._told = isinstance(event, SpeechStart)
+                if not isinstance(event, Pause):
+                    self._told = isinstance(event, SpeechStart)
                 yield event
 
     def _forget(self) -> list[AttentionEvent]:

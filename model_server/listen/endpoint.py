@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -15,14 +16,17 @@ from model_server.audio.vad import VoiceActivity
 class EndpointSettings:
     """Thresholds as probabilities, times in seconds.
 
-    `pause_s` bridges the gaps between words; `pre_roll_s` and `post_s` are the
-    margins the recogniser gets, because soft consonants score low.
+    `pause_s` bridges the gaps between words, and what people think in; after
+    `short_pause_s` somebody is asked whether all has been said, if it is finite.
+    `pre_roll_s` and `post_s` are the margins the recogniser gets, because soft
+    consonants score low.
     """
 
     on: float = 0.4
     off: float = 0.2
     min_speech_s: float = 0.25
     pause_s: float = 0.6
+    short_pause_s: float = math.inf
     pre_roll_s: float = 0.65
     post_s: float = 0.25
     max_utterance_s: float = 15.0
@@ -49,7 +53,18 @@ class Utterance:
     too_long: bool = False
 
 
-EndpointEvent: TypeAlias = SpeechStart | Utterance
+@dataclass(frozen=True)
+class Pause:
+    """The utterance that began at sample `start` may be over: `pcm` is all of it.
+
+    What follows waits for `conclude` or the next `push`.
+    """
+
+    start: int
+    pcm: Pcm
+
+
+EndpointEvent: TypeAlias = SpeechStart | Pause | Utterance
 
 
 class Endpointer:
@@ -75,28 +90,41 @@ class Endpointer:
         self._voiced = 0
         self._confirmed = False
         self._overrun = False
+        self._paused_at: int | None = None
+        """The voice's end that was asked about last."""
 
     def push(self, pcm: Pcm) -> list[EndpointEvent]:
-        """Take samples, (samples,); return what they complete."""
+        """Take samples, (samples,); return what they complete, up to a pause."""
         events: list[EndpointEvent] = []
         samples = np.concatenate([self._carry, pcm])
         chunk = self._vad.chunk
-        whole = samples.size - samples.size % chunk
-        for first in range(0, whole, chunk):
+        first = 0
+        while first + chunk <= samples.size:
             events += self._step(samples[first : first + chunk])
-        self._carry = samples[whole:].copy()
+            first += chunk
+            if events and isinstance(events[-1], Pause):
+                break
+        self._carry = samples[first:].copy()
         return events
+
+    def conclude(self) -> list[EndpointEvent]:
+        """The open utterance was over at its pause; what waits comes with the next push."""
+        closed = self._close() if self._start is not None and self._confirmed else []
+        self._forget()
+        return closed
 
     def finish(self) -> list[EndpointEvent]:
         """No more samples follow: close an utterance that is still open."""
+        events: list[EndpointEvent] = []
+        while self._carry.size >= self._vad.chunk:
+            events += self.push(self._carry[:0])
         if self._carry.size:
             self._kept.append(self._carry)
             self._position += self._carry.size
             self._carry = self._carry[:0]
-        closed = self._close() if self._start is not None and self._confirmed else []
-        self._forget()
+        events += self.conclude()
         self._overrun = False
-        return closed
+        return [event for event in events if not isinstance(event, Pause)]
 
     def skip(self, samples: int) -> list[EndpointEvent]:
         """Samples were lost: close what is open and go on after the gap."""
@@ -183,13 +211,31 @@ class Endpointer:
                 events.append(Utterance(self._start, self._voice_end, nothing, True))
             self._overrun = True
             self._forget()
+        elif self._may_be_over:
+            self._paused_at = self._voice_end
+            events.append(Pause(self._start, self.open_pcm()))
         return events
+
+    @property
+    def _may_be_over(self) -> bool:
+        """Whether the utterance pauses, and nobody was asked about it yet."""
+        paused = self._position - self._voice_end
+        return (
+            self._confirmed
+            and paused >= self.settings.short_pause_s * SAMPLE_RATE
+            and self._paused_at != self._voice_end
+        )
 
     def _close(self) -> list[EndpointEvent]:
         """The open utterance with its margins."""
         assert self._start is not None
         # `_trim` left no more than the pre-roll before the start.
-        return [Utterance(self._start, self._voice_end, self.open_pcm())]
+        closed = Utterance(self._start, self._voice_end, self.open_pcm())
+        # What was said is no pre-roll of what comes next.
+        rest = np.concatenate(self._kept)[closed.pcm.size :]
+        chunk = self._vad.chunk
+        self._kept = [rest[at : at + chunk] for at in range(0, rest.size, chunk)]
+        return [closed]
 
     def _forget(self) -> None:
         """Back to silence."""

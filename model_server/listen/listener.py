@@ -17,6 +17,9 @@ WHOLE = EndpointSettings(
 """One utterance from the first to the last voice: the caller has cut it already."""
 
 
+ROOM = EndpointSettings(pause_s=0.8, short_pause_s=0.4)
+"""Somebody in a room: a short pause is the end of what is a command, a long one of all else."""
+
 AHEAD = 161_280
 """Samples of a chunk, 10.08 s: an engine that works ahead does it chunk by chunk."""
 _PAST = 256
@@ -61,7 +64,7 @@ class Listener:
 
         `wake` is None to listen always; empty, `attention` is all that wakes it.
         """
-        settings = replace(EndpointSettings(), max_utterance_s=max_utterance_s)
+        settings = replace(ROOM, max_utterance_s=max_utterance_s)
         endpointer = Endpointer(vad or SileroVoice(), settings)
         self.attention = Attention(endpointer, wake)
         self._foresight = _Foresight(endpointer)
@@ -75,6 +78,12 @@ class Listener:
     def ahead(self) -> Pcm | None:
         """After `push`: an open utterance that may be worked ahead on, else None."""
         return self._foresight.look()
+
+    def resume(self, said: Recognition | None) -> list[AttentionEvent]:
+        """After a `Pause`: go on, knowing what was said up to there, if that is known."""
+        if said is not None and self.attention.asked:
+            said = meant(said)
+        return self.attention.resume(over=bool(said and said.text))
 
     def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost."""

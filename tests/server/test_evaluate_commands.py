@@ -37,7 +37,7 @@ from model_server.evaluation.commands import (
 )
 from model_server.evaluation.reading import Meaning
 from model_server.evaluation.recordings import DataError
-from model_server.listen.endpoint import EndpointSettings
+from model_server.listen.listener import ROOM
 from tests.server.homes import family_home
 
 LAMP = {"name": "bed light"}
@@ -55,6 +55,7 @@ class Parrot:
         """Repeat `text` and `intent`."""
         self.said = Recognition(text, 1.0, intent=intent)
         self.heard = 0
+        self.foreseen: Recognition | None = None
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> VocabularyReport:
         return VocabularyReport("1", 1, 1, (), 0.0)
@@ -63,8 +64,8 @@ class Parrot:
         self.heard += 1
         return self.said
 
-    def foresee(self, pcm: Pcm) -> None:
-        pass
+    def foresee(self, pcm: Pcm) -> Recognition | None:
+        return self.foreseen
 
 
 def write(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Path:
@@ -128,7 +129,7 @@ def test_what_is_understood_is_counted_and_drawn(
     # Nothing is understood of what is a tenth as loud as the household.
     assert (noisy["snr"], noisy["clips"], noisy["right"]) == (-20, 2, 0)
     assert quiet["latency_p50_s"] > quiet["work_p50_s"] > 0
-    assert quiet["latency_p50_s"] > EndpointSettings().pause_s
+    assert quiet["latency_p50_s"] > ROOM.short_pause_s
     assert quiet["real_time"] > 0
     assert report["false_accepts"]["texts"] == []
     assert report["false_accepts"]["per_hour"] == 0
@@ -302,3 +303,20 @@ def test_what_is_no_command_may_be_listened_to_after_a_wake_word_only(
     assert commands
     assert all(one.understood for one in commands)
     assert "wake words are okay_nabu" in run(str(spoken), "--wake", "computer").stderr
+
+
+def test_a_command_ends_with_a_short_pause_and_all_else_with_a_long_one(
+    spoken: Path,
+) -> None:
+    home = read_home(spoken)
+    lamp = read_clips(spoken, home)[0]
+    parrot = Parrot("turn on the bed light")
+    parrot.foreseen = parrot.said
+    (short,) = Ear(parrot, home).hear(lamp, None).waits
+    assert short == pytest.approx(ROOM.short_pause_s, abs=0.1)
+    parrot.foreseen = Recognition("", 0.1, rejected="no_command")
+    (long,) = Ear(parrot, home).hear(lamp, None).waits
+    assert long == pytest.approx(ROOM.pause_s, abs=0.1)
+    # An engine that cannot tell so soon is waited for as long.
+    parrot.foreseen = None
+    assert Ear(parrot, home).hear(lamp, None).waits == (long,)

@@ -16,6 +16,7 @@ from model_server.listen.endpoint import (
     Endpointer,
     EndpointEvent,
     EndpointSettings,
+    Pause,
     SpeechStart,
     Utterance,
 )
@@ -279,3 +280,63 @@ def test_a_person_is_heard_after_loud_noise() -> None:
         (utterance,) = utterances
         assert utterance.start >= noise.size + room.size
         assert utterance.end - utterance.start > SAMPLE_RATE // 2, path.name
+
+
+def paused(endpointer: Endpointer, pcm: Pcm) -> list[EndpointEvent]:
+    """All events, where nobody says at a pause that it is over."""
+    events = more = endpointer.push(pcm)
+    while more and isinstance(more[-1], Pause):
+        more = endpointer.push(pcm[:0])
+        events = events + more
+    return events
+
+
+QUICK = replace(EndpointSettings(), pause_s=0.8, short_pause_s=0.4)
+
+
+@pytest.mark.parametrize("cut", [1, 77, 1600, 100_000])
+def test_a_short_pause_is_asked_about_once(cut: int) -> None:
+    pcm = script((1, 0), (1, 0.9), (0.6, 0), (1, 0.9), (1.5, 0))
+    endpointer = Endpointer(LoudIsSpeech(), QUICK)
+    events: list[EndpointEvent] = []
+    for first in range(0, pcm.size, cut):
+        events += paused(endpointer, pcm[first : first + cut])
+    start, first_pause, second_pause, end = events
+    assert start == SpeechStart(SAMPLE_RATE)
+    assert isinstance(first_pause, Pause)
+    assert isinstance(second_pause, Pause)
+    assert isinstance(end, Utterance)
+    assert np.array_equal(second_pause.pcm, end.pcm)
+    assert first_pause.start == end.start
+    assert first_pause.pcm.size < end.pcm.size
+    assert end.end == round(3.6 * SAMPLE_RATE)
+
+
+def test_who_has_said_all_is_not_waited_for() -> None:
+    pcm = script((1, 0), (1, 0.9), (0.5, 0), (1, 0.9), (1.5, 0))
+    endpointer = Endpointer(LoudIsSpeech(), QUICK)
+    *_, pause = endpointer.push(pcm)
+    assert isinstance(pause, Pause)
+    (first,) = endpointer.conclude()
+    assert isinstance(first, Utterance)
+    assert np.array_equal(first.pcm, pause.pcm)
+    # What waited behind the pause is not lost, and nothing is heard twice.
+    start, again = endpointer.push(pcm[:0])
+    assert start == SpeechStart(round(2.5 * SAMPLE_RATE))
+    assert isinstance(again, Pause)
+    (second,) = endpointer.finish()
+    assert isinstance(second, Utterance)
+    heard = np.concatenate([first.pcm, second.pcm])
+    assert heard.size <= pcm.size
+    voiced = heard[heard == 900]
+    assert voiced.size == 2 * SAMPLE_RATE
+
+
+def test_an_end_of_audio_behind_a_pause_ends_what_is_open() -> None:
+    endpointer = Endpointer(LoudIsSpeech(), QUICK)
+    *_, pause = endpointer.push(script((1, 0), (1, 0.9), (0.5, 0), (0.3, 0.9)))
+    assert isinstance(pause, Pause)
+    (end,) = endpointer.finish()
+    assert isinstance(end, Utterance)
+    assert end.end == round(2.8 * SAMPLE_RATE)
+    assert endpointer.conclude() == []

@@ -16,6 +16,7 @@ from benchmarks.spoken import say
 from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Pcm, Recognition, Vocabulary
 from model_server.engines.embedded import speech
+from model_server.engines.embedded.cleaning import clean
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.rejection import ACCEPTED
 from model_server.engines.embedded.sentences import AGREEING, DECLINING
@@ -26,6 +27,7 @@ from model_server.listen.endpoint import Utterance
 from model_server.listen.listener import Listener, transcribe
 from tests.server.homes import family_home, lamp_home
 from tests.server.recordings import DATA, needs_recordings
+from tests.server.voices import silence
 
 SLT = "flite:slt"
 RMS = "flite:rms"
@@ -379,3 +381,22 @@ def test_long_talk_is_not_worked_ahead_on(
 ) -> None:
     monkeypatch.setattr(speech, "trim", None)
     recognizer.foresee(np.zeros(7 * SAMPLE_RATE, np.int16))
+
+
+def test_noise_is_taken_out_of_what_is_noisy_only() -> None:
+    said = np.concatenate(
+        [silence(0.65), say("turn on the bed light", SLT), silence(0.25)]
+    )
+    assert clean(said) is said
+    hiss = np.random.default_rng(0).normal(0, 1500, said.size)
+    noisy = np.clip(said + hiss, -32768, 32767).astype(np.int16)
+    cleaned = clean(noisy)
+    assert cleaned.shape == noisy.shape
+
+    def level(pcm: Pcm) -> float:
+        return float(np.sqrt(np.mean(pcm[: SAMPLE_RATE // 2].astype(float) ** 2)))
+
+    assert level(cleaned) < level(noisy) / 2
+    assert np.array_equal(clean(noisy), cleaned)
+    nothing = np.zeros(0, np.int16)
+    assert clean(nothing) is nothing

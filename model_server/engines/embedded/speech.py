@@ -17,6 +17,7 @@ from model_server.engines.base import (
     VocabularyReport,
 )
 
+from .cleaning import clean
 from .decoder import GrammarDecoder
 from .home import cached_home, plain
 from .opposites import Opposition, oppose, opposes
@@ -65,23 +66,35 @@ class EmbeddedRecognizer:
         Raises ValueError for a language other than English.
         """
         _check(language)
-        decoder, foreseen = self._decoder, self._foreseen
+        return self._recognize(self._decoder, pcm)
+
+    def foresee(self, pcm: Pcm) -> Recognition | None:
+        """Recognise an utterance that ends here unless somebody goes on, (samples,)."""
+        if len(pcm) > _LONGEST:
+            return None
+        decoder = self._decoder
+        said = self._recognize(decoder, pcm)
+        self._foreseen = decoder, pcm.tobytes(), said
+        return said
+
+    def _recognize(self, decoder: GrammarDecoder, pcm: Pcm) -> Recognition:
+        """Do it, unless that was done."""
+        foreseen = self._foreseen
         if foreseen and (foreseen[0], foreseen[1]) == (decoder, pcm.tobytes()):
             return foreseen[2]
         return _recognize(decoder, pcm)
 
-    def foresee(self, pcm: Pcm) -> None:
-        """Recognise an utterance that ends here unless somebody goes on, (samples,)."""
-        if len(pcm) <= _LONGEST:
-            decoder = self._decoder
-            self._foreseen = decoder, pcm.tobytes(), _recognize(decoder, pcm)
-
 
 def _recognize(decoder: GrammarDecoder, pcm: Pcm) -> Recognition:
-    speech = trim(pcm)
+    speech = prepare(pcm)
     if not len(speech):
         return Recognition(text="", confidence=0.0, rejected="silence")
-    return judge(look(decoder, dither(speech)))
+    return judge(look(decoder, speech))
+
+
+def prepare(pcm: Pcm) -> Pcm:
+    """Return the speech of an utterance as it is looked at; empty if there is none."""
+    return dither(trim(clean(pcm)))
 
 
 @dataclass(frozen=True)
