@@ -45,8 +45,11 @@ def waking(data: Mapping[str, Any], info: Info) -> Waking:
 
 
 def gestures(info: Info) -> dict[str, str]:
-    """Return the names of the gestures that a server hears, by label."""
-    labels = info.sounds.labels if info.sounds else ()
+    """Return the names of the gestures that may wake, by label.
+
+    A server too old for wake words would listen always.
+    """
+    labels = info.sounds.labels if info.sounds and info.wake_words else ()
     return {label.slug: label.name for label in labels if label.is_gesture}
 
 

@@ -106,7 +106,8 @@ class Attention:
     ) -> list[AttentionEvent]:
         """Listen to what was said from sample `since` on and begins up to `until`.
 
-        Without a wake word all of it is listened to anyway.
+        Not `asked`, all of it counts: the first that is heard may be the house's own
+        question. Without a wake word all is listened to anyway.
         """
         if self._words is None:
             return []
@@ -139,8 +140,7 @@ class Attention:
 
     def rest(self) -> None:
         """A command was heard: the next one takes a wake of its own."""
-        if self._words is not None:
-            self._until = None
+        self._until = None
 
     def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost: close what is open and go on after the gap."""

@@ -100,8 +100,8 @@ class Listener:
         said = self._recognizer.recognize(utterance.pcm, self._language)
         if self.attention.asked:
             said = meant(said)
-        if not said.rejected:
-            self.attention.rest()
+            if not said.rejected:
+                self.attention.rest()
         return said
 
 

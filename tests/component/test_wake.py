@@ -152,7 +152,7 @@ async def test_a_wake_word_that_the_server_lost_leaves_nobody_to_obey(
     hass: HomeAssistant, alert: FakeServer, tone: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     alert.info["wake_words"] = []
-    await set_up(hass, alert, kitchen(tone, "okay_nabu"))
+    await set_up(hass, alert, kitchen(tone, "okay_nabu", "double_clap"))
     start = (await alert.stream()).start
     assert start["tasks"] == ["sounds"]
     assert "wake" not in start
