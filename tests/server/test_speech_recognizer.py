@@ -18,7 +18,7 @@ from model_server.engines.base import Pcm, Recognition, Vocabulary
 from model_server.engines.embedded import speech
 from model_server.engines.embedded.cleaning import clean
 from model_server.engines.embedded.home import compile_home
-from model_server.engines.embedded.rejection import ACCEPTED
+from model_server.engines.embedded.rejection import ACCEPTED, Evidence
 from model_server.engines.embedded.sentences import AGREEING, DECLINING
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from model_server.evaluation import synthesis
@@ -352,7 +352,7 @@ def test_what_was_recognised_in_the_pause_is_not_recognised_again(
     spoken = at_home(say("turn on the kitchen lights", SLT), 0)
     looked: list[int] = []
 
-    def look(*args: Any) -> speech.Finding:
+    def look(*args: Any) -> speech.Finding | None:
         looked.append(1)
         return original(*args)
 
@@ -400,3 +400,15 @@ def test_noise_is_taken_out_of_what_is_noisy_only() -> None:
     assert np.array_equal(clean(noisy), cleaned)
     nothing = np.zeros(0, np.int16)
     assert clean(nothing) is nothing
+
+
+def test_in_noise_a_less_sure_command_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speech, "confidence", lambda _: 0.75)
+    evidence = Evidence(-1.0, -2.0, -6.0, -1.0, 15.0, 1.5, 5)
+    text = "turn on the bed light"
+    assert speech.judge(speech.Finding(text, evidence, noisy=True)).text == text
+    quiet = speech.judge(speech.Finding(text, evidence, noisy=False))
+    assert quiet.rejected == "no_command"
+    assert [one.text for one in quiet.alternatives] == [text]

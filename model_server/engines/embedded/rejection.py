@@ -28,6 +28,10 @@ _WEIGHTS = (
 )
 ACCEPTED = 0.8
 """Confidence below which an utterance of a listening house is no command."""
+ACCEPTED_IN_NOISE = 0.7
+"""The same where speech hardly stands out: everything fits less, true commands most of all.
+Over a household 12 dB below it takes 178 of 258 commands rightly and 12 wrongly instead of
+152 and 7, and no more of 20 minutes of other speech."""
 POSSIBLE = 0.4
 """From here on it may be one, where somebody asked to be heard: who presses a button or
 says a wake word means to command."""

@@ -21,7 +21,14 @@ from .cleaning import clean
 from .decoder import GrammarDecoder
 from .home import cached_home, plain
 from .opposites import Opposition, oppose, opposes
-from .rejection import ACCEPTED, POSSIBLE, Evidence, confidence, weigh
+from .rejection import (
+    ACCEPTED,
+    ACCEPTED_IN_NOISE,
+    POSSIBLE,
+    Evidence,
+    confidence,
+    weigh,
+)
 from .sentences import DECLINING
 from .trim import dither, loudness, trim
 
@@ -86,38 +93,41 @@ class EmbeddedRecognizer:
 
 
 def _recognize(decoder: GrammarDecoder, pcm: Pcm) -> Recognition:
-    speech = prepare(pcm)
-    if not len(speech):
+    finding = look(decoder, pcm)
+    if finding is None:
         return Recognition(text="", confidence=0.0, rejected="silence")
-    return judge(look(decoder, speech))
-
-
-def prepare(pcm: Pcm) -> Pcm:
-    """Return the speech of an utterance as it is looked at; empty if there is none."""
-    return dither(trim(clean(pcm)))
+    return judge(finding)
 
 
 @dataclass(frozen=True)
 class Finding:
     """What was found in an utterance, before anybody decides about it.
 
-    `opposites` is how surely its on or off was heard, None without such a word.
+    `noisy`: speech hardly stood out. `opposites` is how surely its on or off was heard,
+    None without such a word.
     """
 
     text: str
     evidence: Evidence | None
+    noisy: bool
     opposites: Opposition | None = None
 
 
-def look(decoder: GrammarDecoder, speech: Pcm) -> Finding:
-    """Find the best sentence in a trimmed utterance, and what speaks for it."""
+def look(decoder: GrammarDecoder, pcm: Pcm) -> Finding | None:
+    """Find the best sentence in an utterance, and what speaks for it; None in silence."""
+    cleaned = clean(pcm)
+    noisy = cleaned is not pcm
+    speech = trim(cleaned)
+    if not len(speech):
+        return None
+    speech = dither(speech)
     path = decoder.decode(speech)
     if not path.words:
-        return Finding(text="", evidence=None)
+        return Finding("", None, noisy)
     found = weigh(path, decoder.phones(speech), loudness(speech))
     if confidence(found) < POSSIBLE or not opposes(decoder, path):
-        return Finding(path.text, found)
-    return Finding(path.text, found, oppose(decoder, path, speech))
+        return Finding(path.text, found, noisy)
+    return Finding(path.text, found, noisy, oppose(decoder, path, speech))
 
 
 def judge(finding: Finding) -> Recognition:
@@ -133,7 +143,8 @@ def judge(finding: Finding) -> Recognition:
     if unsure or sure < POSSIBLE:
         return Recognition(text="", confidence=sure, rejected="no_command")
     # To decline does nothing, so it may be less sure.
-    if sure < ACCEPTED and finding.text not in DECLINING:
+    needed = ACCEPTED_IN_NOISE if finding.noisy else ACCEPTED
+    if sure < needed and finding.text not in DECLINING:
         perhaps = Hypothesis(finding.text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=finding.text, confidence=sure)
