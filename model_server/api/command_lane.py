@@ -119,9 +119,9 @@ class CommandLane:
         )
 
     async def _woken(self, found: Wake) -> None:
-        call = partial(self._listener.attention.attend, asked=True)
+        attend = self._listener.attention.attend
         until = found.end + ATTENTION
-        await self._tell([*await self._listen(call, found.end, until), found])
+        await self._tell(await self._listen(attend, found.end, until, found))
 
     async def _tell(self, events: list[AttentionEvent]) -> None:
         """Say what was found, recognising utterances on the way."""

@@ -78,10 +78,14 @@ class Attention:
         self._heard = np.concatenate([self._heard, pcm])
         return self._advance([])
 
-    def resume(self, *, over: bool) -> list[AttentionEvent]:
-        """Go on behind a pause, which was or was not the utterance's end."""
+    def resume(self, over: bool | None) -> list[AttentionEvent]:
+        """Go on behind a pause, which was the utterance's end or not; None: who knows."""
         endpointer = self.endpointer
-        events = self._filter(endpointer.conclude()) if over else []
+        events: list[AttentionEvent] = []
+        if over:
+            events = self._filter(endpointer.conclude())
+        elif over is not None:
+            endpointer.patient = True
         events += self._filter(endpointer.push(self._heard[:0]))
         return self._advance(events)
 
@@ -97,27 +101,28 @@ class Attention:
                 break
             wake = self._wakes.popleft()
             moved = replace(wake, at=wake.at + self._lost, end=wake.end + self._lost)
-            events += self.attend(moved.end, moved.end + ATTENTION, asked=True)
-            events.append(moved)
+            events += self.attend(moved.end, moved.end + ATTENTION, moved)
         return events
 
     def attend(
-        self, since: int, until: int, *, asked: bool = False
+        self, since: int, until: int, wake: Wake | None = None
     ) -> list[AttentionEvent]:
         """Listen to what was said from sample `since` on and begins up to `until`.
 
-        Not `asked`, all of it counts: the first that is heard may be the house's own
-        question. Without a wake word all is listened to anyway.
+        After a wake to one command; else to all, as the first that is heard may be the
+        house's own question. Without a wake word all is listened to anyway.
         """
         if self._words is None:
             return []
-        if self._until is not None and not asked:
+        if self._until is not None and wake is None:
             self._until = max(self._until, until - self._lost)
             return []
         events = self._forget()
+        if wake is not None:
+            events.append(wake)
         start = min(max(since - self._lost, self._ring.oldest), self._ring.end)
         self._until = until - self._lost
-        self.asked = asked
+        self.asked = wake is not None
         self.endpointer.restart(start + self._lost)
         heard = self._ring.read(start, self._ring.end)
         return [*events, *self._filter(self.endpointer.push(heard))]

@@ -16,8 +16,8 @@ from model_server.audio.vad import VoiceActivity
 class EndpointSettings:
     """Thresholds as probabilities, times in seconds.
 
-    `pause_s` bridges the gaps between words, and what people think in; after
-    `short_pause_s` somebody is asked whether all has been said, if it is finite.
+    `pause_s` bridges the gaps between words. After `short_pause_s`, if it is finite,
+    somebody is asked whether all has been said; if not, `long_pause_s` is waited for.
     `pre_roll_s` and `post_s` are the margins the recogniser gets, because soft
     consonants score low.
     """
@@ -27,6 +27,7 @@ class EndpointSettings:
     min_speech_s: float = 0.25
     pause_s: float = 0.6
     short_pause_s: float = math.inf
+    long_pause_s: float = 0.8
     pre_roll_s: float = 0.65
     post_s: float = 0.25
     max_utterance_s: float = 15.0
@@ -90,6 +91,8 @@ class Endpointer:
         self._voiced = 0
         self._confirmed = False
         self._overrun = False
+        self.patient = False
+        """Whether the open utterance is known to lack something."""
         self._paused_at: int | None = None
         """The voice's end that was asked about last."""
 
@@ -178,7 +181,8 @@ class Endpointer:
         voiced = probability >= (settings.off if speaking else settings.on)
         if voiced:
             self._voice_end = self._position
-        paused = self._position - self._voice_end >= settings.pause_s * SAMPLE_RATE
+        pause_s = settings.long_pause_s if self.patient else settings.pause_s
+        paused = self._position - self._voice_end >= pause_s * SAMPLE_RATE
 
         if self._overrun:
             self._overrun = not paused
@@ -242,6 +246,7 @@ class Endpointer:
         self._start = None
         self._voiced = 0
         self._confirmed = False
+        self.patient = False
         self._trim()
 
     def _trim(self) -> None:

@@ -17,8 +17,8 @@ WHOLE = EndpointSettings(
 """One utterance from the first to the last voice: the caller has cut it already."""
 
 
-ROOM = EndpointSettings(pause_s=0.8, short_pause_s=0.4)
-"""Somebody in a room: a short pause is the end of what is a command, a long one of all else."""
+ROOM = EndpointSettings(short_pause_s=0.4)
+"""Somebody in a room: a short pause is the end of what is a command."""
 
 AHEAD = 161_280
 """Samples of a chunk, 10.08 s: an engine that works ahead does it chunk by chunk."""
@@ -81,9 +81,11 @@ class Listener:
 
     def resume(self, said: Recognition | None) -> list[AttentionEvent]:
         """After a `Pause`: go on, knowing what was said up to there, if that is known."""
-        if said is not None and self.attention.asked:
+        if said is None:
+            return self.attention.resume(None)
+        if self.attention.asked:
             said = meant(said)
-        return self.attention.resume(over=bool(said and said.text))
+        return self.attention.resume(bool(said.text))
 
     def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost."""

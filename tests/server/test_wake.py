@@ -226,6 +226,7 @@ def attention(wake: dict[str, float | None] | None) -> Attention:
     return Attention(Endpointer(LoudIsSpeech()), wake)
 
 
+WOKEN = Wake("double_clap", 0, 0.9, 0)
 SPOKEN = script((1, 0), (1, 0.9), (1, 0))
 
 
@@ -236,7 +237,7 @@ def kinds(events: list[AttentionEvent]) -> list[type]:
 def test_nobody_listens_before_it_is_asked_for_and_for_long_after() -> None:
     one = attention({})
     assert one.push(SPOKEN) == []
-    one.attend(3 * SAMPLE_RATE, 3 * SAMPLE_RATE + ATTENTION, asked=True)
+    one.attend(3 * SAMPLE_RATE, 3 * SAMPLE_RATE + ATTENTION, WOKEN)
     start, end = one.push(SPOKEN)
     assert isinstance(start, SpeechStart)
     assert isinstance(end, Utterance)
@@ -247,23 +248,23 @@ def test_nobody_listens_before_it_is_asked_for_and_for_long_after() -> None:
 def test_what_was_said_since_a_gesture_is_heard_though_it_is_known_late() -> None:
     one = attention({})
     one.push(script((2, 0), (1, 0.9)))
-    events = one.attend(round(1.5 * SAMPLE_RATE), 5 * SAMPLE_RATE, asked=True)
-    assert kinds(events) == [SpeechStart]
+    events = one.attend(round(1.5 * SAMPLE_RATE), 5 * SAMPLE_RATE, WOKEN)
+    assert kinds(events) == [Wake, SpeechStart]
     assert kinds(one.push(script((1, 0)))) == [Utterance]
 
 
 def test_who_calls_anew_is_not_heard_twice() -> None:
     one = attention({})
-    one.attend(0, ATTENTION, asked=True)
+    one.attend(0, ATTENTION, WOKEN)
     assert kinds(one.push(script((1, 0), (1, 0.9)))) == [SpeechStart]
-    (forgotten,) = one.attend(2 * SAMPLE_RATE, 2 * SAMPLE_RATE + ATTENTION, asked=True)
-    assert forgotten == Forgotten(2 * SAMPLE_RATE)
+    forgotten, wake = one.attend(2 * SAMPLE_RATE, 2 * SAMPLE_RATE + ATTENTION, WOKEN)
+    assert (forgotten, wake) == (Forgotten(2 * SAMPLE_RATE), WOKEN)
     assert kinds(one.push(script((1, 0.9), (1, 0)))) == [SpeechStart, Utterance]
 
 
 def test_a_question_does_not_interrupt_who_speaks() -> None:
     one = attention({})
-    one.attend(0, ATTENTION, asked=True)
+    one.attend(0, ATTENTION, WOKEN)
     one.push(script((1, 0), (1, 0.9)))
     assert one.attend(2 * SAMPLE_RATE, 20 * SAMPLE_RATE) == []
     assert kinds(one.push(script((1, 0)))) == [Utterance]
@@ -277,7 +278,7 @@ def test_a_question_does_not_interrupt_who_speaks() -> None:
 def test_a_gap_ends_what_is_open_and_moves_what_follows() -> None:
     one = attention({})
     assert one.skip(SAMPLE_RATE) == []
-    one.attend(SAMPLE_RATE, SAMPLE_RATE + ATTENTION, asked=True)
+    one.attend(SAMPLE_RATE, SAMPLE_RATE + ATTENTION, WOKEN)
     one.push(script((1, 0), (1, 0.9)))
     (end,) = one.skip(2 * SAMPLE_RATE)
     assert isinstance(end, Utterance)
