@@ -91,6 +91,16 @@ def build_network(vocabulary: Vocabulary, intents: Intents) -> Network:
     return _Builder(vocabulary, intents).build()
 
 
+def fits(domains: set[str], intent: str, block: IntentData) -> bool:
+    """Whether a block of an intent's sentences has a point in a home of these domains."""
+    if needed := set(block.domains):
+        return not domains.isdisjoint(needed)
+    domain = (get_intent_info() or {}).get(intent, {}).get("domain")
+    # A shopping list is an entity like other lists.
+    domain = "todo" if domain == "shopping_list" else domain
+    return domain not in _DEVICE_DOMAINS or domain in domains
+
+
 @dataclass(frozen=True)
 class _Text:
     """A piece of a word. `content` tells a command's own words from list values."""
@@ -142,14 +152,10 @@ class _Builder:
         )
 
     def build(self) -> Network:
-        info = get_intent_info() or {}
         starts = []
         for intent in self.intents.intents.values():
-            domain = info.get(intent.name, {}).get("domain")
-            # A shopping list is an entity like other lists.
-            domain = "todo" if domain == "shopping_list" else domain
             for block in intent.data:
-                if not self._fits(domain, block):
+                if not fits(self.domains, intent.name, block):
                     continue
                 for sentence in block.sentences:
                     for scope in self._scopes(intent.name, sentence.expression, block):
@@ -166,12 +172,6 @@ class _Builder:
             for answer in ANSWERS:
                 self.network.add(answer)
         return self.network
-
-    def _fits(self, domain: str | None, block: IntentData) -> bool:
-        needed = set(block.domains)
-        if needed:
-            return not self.domains.isdisjoint(needed)
-        return domain not in _DEVICE_DOMAINS or domain in self.domains
 
     def _scopes(
         self, intent: str, expression: Expression, block: IntentData
