@@ -46,6 +46,7 @@ from .client import (
 from .const import (
     CONF_ALARM_PANEL,
     CONF_BASE_TOPIC,
+    CONF_MEDIA,
     CONF_PUBLISH_LEVEL,
     CONF_TTS,
     CONF_UNASKED,
@@ -95,6 +96,7 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(domain="alarm_control_panel")
         ),
+        vol.Optional(CONF_MEDIA): TextSelector(TextSelectorConfig(multiple=True)),
         vol.Optional(CONF_TTS): EntitySelector(EntitySelectorConfig(domain="tts")),
         vol.Required(CONF_UNASKED, default=DEFAULT_UNASKED): vol.All(
             NumberSelector(

@@ -27,10 +27,11 @@ from .client.vocabulary import (
     MAX_ENTITIES,
     MAX_FLOORS,
     MAX_ITEMS,
+    MAX_MEDIA,
     MAX_NAMES,
     MAX_PHRASE,
 )
-from .const import ASSISTANT
+from .const import ASSISTANT, CONF_MEDIA
 from .read_list import open_items
 
 _LOGGER = logging.getLogger(__name__)
@@ -39,8 +40,13 @@ QUIET_S = 2.0
 
 
 @callback
-def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
-    """Return the exposed entities, areas and floors with their names and aliases."""
+def async_build(
+    hass: HomeAssistant, language: str, media: Iterable[str] = ()
+) -> Vocabulary:
+    """Return the exposed entities, areas and floors with their names and aliases.
+
+    `media` are names of what may be played.
+    """
     entities = []
     for state in sorted(hass.states.async_all(), key=lambda state: state.entity_id):
         if async_should_expose(hass, ASSISTANT, state.entity_id):
@@ -65,13 +71,20 @@ def async_build(hass: HomeAssistant, language: str) -> Vocabulary:
         tuple(areas[:MAX_AREAS]),
         tuple(floors[:MAX_FLOORS]),
         _items(hass, [entity.id for entity in entities if entity.domain == "todo"]),
+        _phrases(media)[:MAX_MEDIA],
     )
 
 
 def _items(hass: HomeAssistant, lists: list[str]) -> tuple[str, ...]:
     """Return what is on the lists: it can be said, to take it off again."""
-    found = {item.strip() for one in lists for item in open_items(hass, one)}
-    return tuple(sorted(i for i in found if 0 < len(i) <= MAX_PHRASE))[:MAX_ITEMS]
+    found = (item for one in lists for item in open_items(hass, one))
+    return _phrases(found)[:MAX_ITEMS]
+
+
+def _phrases(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return what the server takes of texts, in order and without repetition."""
+    stripped = {text.strip() for text in texts}
+    return tuple(sorted(each for each in stripped if 0 < len(each) <= MAX_PHRASE))
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
@@ -170,7 +183,8 @@ class VocabularySync:
         while True:
             await self._due.wait()
             self._due.clear()
-            vocabulary = async_build(self._hass, self._language)
+            media = self._entry.options.get(CONF_MEDIA, ())
+            vocabulary = async_build(self._hass, self._language, media)
             if vocabulary != self._sent:
                 await self._async_send(vocabulary)
 

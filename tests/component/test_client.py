@@ -74,7 +74,14 @@ async def test_a_vocabulary_is_taken(client: Client, fake: FakeServer) -> None:
     report = await client.put_vocabulary(Vocabulary("en"))
     assert report.version == "v1"
     assert fake.vocabularies == [
-        {"language": "en", "entities": [], "areas": [], "floors": [], "items": []}
+        {
+            "language": "en",
+            "entities": [],
+            "areas": [],
+            "floors": [],
+            "items": [],
+            "media": [],
+        }
     ]
 
 

@@ -275,11 +275,13 @@ async def test_the_options_are_checked_and_taken(
         )
         assert flow["errors"] == {"base_topic": "invalid_topic"}
     flow = await hass.config_entries.options.async_configure(
-        flow["flow_id"], {"base_topic": " home/ears/ ", "publish_level": True}
+        flow["flow_id"],
+        {"base_topic": " home/ears/ ", "publish_level": True, "media": ["Jazz Radio"]},
     )
     assert flow["type"] is FlowResultType.CREATE_ENTRY
     assert entry.options == {
         "base_topic": "home/ears",
+        "media": ["Jazz Radio"],
         "publish_level": True,
         "unasked": 5,
     }

@@ -243,7 +243,7 @@ async def test_a_server_without_speech_gets_none(
 
 def test_nameless_things_are_left_out(hass: HomeAssistant) -> None:
     assert Vocabulary("en").encode() == (
-        '{"language": "en", "entities": [], "areas": [], "floors": [], "items": []}'
+        '{"language": "en", "entities": [], "areas": [], "floors": [], "items": [], "media": []}'
     )
 
 
@@ -252,3 +252,13 @@ def test_the_nearest_language_is_taken() -> None:
     assert pick_language("en-GB", ("en",)) == "en"
     assert pick_language("fi", ("en",)) == "en"
     assert pick_language("fi", ()) == "en"
+
+
+async def test_what_may_be_played_comes_from_the_options(
+    hass: HomeAssistant, server: FakeServer
+) -> None:
+    media = [" Jazz Radio ", "Abba", "", "Abba", "x" * 61]
+    await set_up(hass, server, options={"media": media})
+    await quiet(hass)
+    assert server.vocabularies[-1]["media"] == ["Abba", "Jazz Radio"]
+    assert async_build(hass, "en").media == ()

@@ -10,6 +10,7 @@ MAX_ENTITIES = 2000
 MAX_AREAS = 500
 MAX_FLOORS = 100
 MAX_ITEMS = 500
+MAX_MEDIA = 500
 MAX_PHRASE = 60
 
 
@@ -34,13 +35,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be said in the home; `items` may be put on its lists."""
+    """What may be said in the home; `items` be put on its lists, `media` be played."""
 
     language: str
     entities: tuple[Entity, ...] = ()
     areas: tuple[Place, ...] = ()
     floors: tuple[Place, ...] = ()
     items: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
 
     def encode(self) -> str:
         """Return the JSON body."""
