@@ -180,6 +180,7 @@ async def test_wake_words_are_chosen_in_the_form_and_left_again(
     await fill(hass, flow, {"name": "Kitchen", "url": str(tone), "wake": []})
     (subentry,) = entry.subentries.values()
     assert "wake" not in subentry.data
+    assert "wake" not in (await alert.stream(2)).start
 
 
 async def test_a_server_without_speech_offers_no_choice(
