@@ -82,10 +82,9 @@ class Attention:
         """Go on behind a pause, which was the utterance's end or not; None: who knows."""
         endpointer = self.endpointer
         events: list[AttentionEvent] = []
+        endpointer.patient = over is False
         if over:
             events = self._filter(endpointer.conclude())
-        elif over is not None:
-            endpointer.patient = True
         events += self._filter(endpointer.push(self._heard[:0]))
         return self._advance(events)
 
