@@ -12,6 +12,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .client import EarshotError, Start, Stream, Wake
+from .client.connection import BYTES_PER_SECOND
 from .coordinator import EarshotConfigEntry
 from .entity import ServerEntity
 from .microphone import utc_now
@@ -23,7 +24,6 @@ PARALLEL_UPDATES = 0
 MICROPHONE = "assist_wake"
 KEPT_S = 5
 """What was said since the wake word is kept so long until it is known."""
-BYTES_PER_S = 32_000
 
 type Chunk = tuple[bytes, int]
 """PCM, and its time in ms."""
@@ -103,7 +103,7 @@ class _Sent:
         self._chunks.append(chunk)
         self._bytes += len(chunk[0])
         self._held += len(chunk[0])
-        while self._held - len(self._chunks[0][0]) > KEPT_S * BYTES_PER_S:
+        while self._held - len(self._chunks[0][0]) > KEPT_S * BYTES_PER_SECOND:
             self._held -= len(self._chunks.popleft()[0])
 
     @property
@@ -113,7 +113,7 @@ class _Sent:
 
     def since(self, time: timedelta) -> list[Chunk]:
         """Return what followed a time after the first sample."""
-        skip = int(time.total_seconds() * BYTES_PER_S) // 2 * 2
+        skip = int(time.total_seconds() * BYTES_PER_SECOND) // 2 * 2
         place = self._bytes - self._held
         left = []
         for pcm, stamp in self._chunks:

@@ -10,7 +10,6 @@ from model_server.api.foresight import Foresight
 from model_server.api.ids import uuid7
 from model_server.api.lanes import Stream, transcript, unavailable, woken
 from model_server.api.messages import Speech
-from model_server.api.refusals import EngineFailedError
 from model_server.api.schedule import Schedule
 from model_server.api.service import Service
 from model_server.api.sound_lane import SoundLane
@@ -19,7 +18,7 @@ from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.level import speech_dbfs
 from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 from model_server.listen.attention import ATTENTION, AttentionEvent, Forgotten
-from model_server.listen.endpoint import Pause, SpeechStart, Utterance
+from model_server.listen.endpoint import SpeechStart, Utterance, pause_of
 from model_server.listen.listener import Listener
 from model_server.listen.wake import Wake
 
@@ -125,9 +124,9 @@ class CommandLane:
 
     async def _tell(self, events: list[AttentionEvent]) -> None:
         """Say what was found, recognising utterances on the way."""
-        while events and isinstance(events[-1], Pause):
+        while pause := pause_of(events):
             await self._say(events[:-1])
-            said = await self._foresee(events[-1])
+            said = await self._foresight.look(pause.pcm)
             events = await self._listen(self._listener.resume, said)
         await self._say(events)
 
@@ -161,16 +160,6 @@ class CommandLane:
                 speech_dbfs(utterance.pcm) if utterance.pcm.size else None,
             )
         )
-
-    async def _foresee(self, pause: Pause) -> Recognition | None:
-        """What was said up to a pause, if the engine can tell so soon."""
-        try:
-            return await self._service.work(
-                "speech", self._recognizer.foresee, pause.pcm
-            )
-        except (EngineError, EngineFailedError):
-            # It was logged and counted, and the utterance is recognised once more.
-            return None
 
     async def _recognize(self, utterance: Utterance) -> Recognition:
         """What was said. An engine that is away costs this utterance, not the stream."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import Service
 from model_server.audio import Pcm
-from model_server.engines.base import EngineError, SpeechRecognizer
+from model_server.engines.base import EngineError, Recognition, SpeechRecognizer
 
 
 class Foresight:
@@ -18,19 +18,21 @@ class Foresight:
         """Nothing is open."""
         self._service = service
         self._recognizer = recognizer
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Recognition | None] | None = None
 
     def offer(self, pcm: Pcm | None) -> None:
         """Let the recogniser look at an open utterance, unless it still looks."""
         if pcm is not None and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._foresee(pcm))
+            self._task = asyncio.create_task(self.look(pcm))
 
     def stop(self) -> None:
         """The utterance ended: what has not begun is not needed."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _foresee(self, pcm: Pcm) -> None:
+    async def look(self, pcm: Pcm) -> Recognition | None:
+        """Wait for what was said so far, if the recogniser can tell so soon."""
         # It was logged and counted, and the utterance is recognised without it.
         with suppress(EngineError, EngineFailedError):
-            await self._service.work("speech", self._recognizer.foresee, pcm)
+            return await self._service.work("speech", self._recognizer.foresee, pcm)
+        return None

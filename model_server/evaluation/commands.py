@@ -24,7 +24,7 @@ from model_server.evaluation.reading import Meaning, Reading
 from model_server.evaluation.recordings import DataError
 from model_server.evaluation.synthesis import Audio
 from model_server.listen.attention import Words
-from model_server.listen.endpoint import Pause, Utterance
+from model_server.listen.endpoint import Utterance, pause_of
 from model_server.listen.listener import Listener, meant
 
 CLIPS = "commands.json"
@@ -207,8 +207,8 @@ class Ear:
         for start in range(0, pcm.size + 1, _CHUNK):
             now = min(start + _CHUNK, pcm.size) / SAMPLE_RATE
             events = listener.push(pcm[start : start + _CHUNK])
-            while events and isinstance(events[-1], Pause):
-                took, perhaps = _timed(self._recognizer.foresee, events[-1].pcm)
+            while pause := pause_of(events):
+                took, perhaps = _timed(self._recognizer.foresee, pause.pcm)
                 spent += took
                 busy = max(busy, now) + took
                 events = [*events[:-1], *listener.resume(perhaps)]

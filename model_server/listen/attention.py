@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 import math
 from typing import TypeAlias
@@ -12,7 +12,13 @@ import numpy as np
 
 from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.ring import Ring
-from model_server.listen.endpoint import Endpointer, EndpointEvent, Pause, SpeechStart
+from model_server.listen.endpoint import (
+    Endpointer,
+    EndpointEvent,
+    Pause,
+    SpeechStart,
+    pause_of,
+)
 from model_server.listen.wake import Wake, WakeDetector
 
 Words: TypeAlias = Mapping[str, float | None]
@@ -24,10 +30,6 @@ KEPT = 4 * SAMPLE_RATE
 """Samples that are kept: a gesture is known only after the silence that follows it."""
 _LINGER = SAMPLE_RATE
 """Samples after the attention's end until what began before it is surely found."""
-
-
-def _pauses(events: Sequence[object]) -> bool:
-    return bool(events) and isinstance(events[-1], Pause)
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ class Attention:
 
     def _advance(self, events: list[AttentionEvent]) -> list[AttentionEvent]:
         """Hear what waits, up to a pause."""
-        while not _pauses(events):
+        while not pause_of(events):
             size = self._heard.size
             if self._wakes:
                 size = min(size, max(0, self._wakes[0].at - self._ring.end))
             piece, self._heard = self._heard[:size], self._heard[size:]
             events += self._hear(piece)
-            if _pauses(events) or not self._wakes:
+            if pause_of(events) or not self._wakes:
                 break
             wake = self._wakes.popleft()
             moved = replace(wake, at=wake.at + self._lost, end=wake.end + self._lost)

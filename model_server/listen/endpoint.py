@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from typing import TypeAlias
@@ -68,6 +69,12 @@ class Pause:
 EndpointEvent: TypeAlias = SpeechStart | Pause | Utterance
 
 
+def pause_of(events: Sequence[object]) -> Pause | None:
+    """The pause that a list of events ends with, if it does."""
+    last = events[-1] if events else None
+    return last if isinstance(last, Pause) else None
+
+
 class Endpointer:
     """Synchronous and deterministic: the same samples give the same events.
 
@@ -105,7 +112,7 @@ class Endpointer:
         while first + chunk <= samples.size:
             events += self._step(samples[first : first + chunk])
             first += chunk
-            if events and isinstance(events[-1], Pause):
+            if pause_of(events):
                 break
         self._carry = samples[first:].copy()
         return events

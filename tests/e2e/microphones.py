@@ -15,9 +15,9 @@ from demo.journal import Entry, Message
 
 @asynccontextmanager
 async def microphone(
-    house: House, name: str, entity: str, **form: Any
+    house: House, name: str, *entities: str, **form: Any
 ) -> AsyncIterator[None]:
-    """Add one that hears what the first one hears; it has this entity once it runs."""
+    """Add one that hears what the first one hears; it has these entities once it runs."""
     entries = await house.client.call("config_entries/get", domain="earshot")
     entry = entries[0]["entry_id"]
     began = time.time()
@@ -32,10 +32,10 @@ async def microphone(
         "config_entries/subentries/list", entry_id=entry
     )
     (added,) = [one for one in subentries if one["title"] == name]
-    await home.entities_appear(house.client, [entity])
+    await home.entities_appear(house.client, list(entities))
     # It takes ffmpeg and the server a moment until what is played is heard.
     assert await house.journal.until(
-        lambda entries: any(_is_online(entry, name) for entry in entries), began, 30.0
+        lambda heard: any(_is_online(entry, name) for entry in heard), began, 30.0
     )
     await asyncio.sleep(4)
     yield

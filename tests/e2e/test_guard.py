@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest_asyncio
 
-from demo import audio, home
+from demo import audio
 from demo.house import House
-from demo.journal import Entry, Message
 from model_server.evaluation import guard_sounds, synthesis
+from tests.e2e.microphones import microphone
 
 _TOPIC = "earshot/car"
 _SENSOR, _SWITCH = "sensor.car_guard", "switch.car_guard"
@@ -21,39 +21,14 @@ _SENSOR, _SWITCH = "sensor.car_guard", "switch.car_guard"
 @pytest_asyncio.fixture(loop_scope="session")
 async def car(house: House) -> AsyncIterator[House]:
     """The house with a second microphone in its air, which guards."""
-    entries = await house.client.call("config_entries/get", domain="earshot")
-    entry = entries[0]["entry_id"]
-    began = time.time()
-    await home.run_flow(
-        house.client,
-        "subentries/flow",
-        [entry, "microphone"],
-        {"next_step_id": "url"},
-        {
-            "name": "Car",
-            "url": house.url,
-            "sounds": True,
-            "labels": ["glass_break"],
-            "guard": True,
-            "commands": False,
-        },
-    )
-    subentries = await house.client.call(
-        "config_entries/subentries/list", entry_id=entry
-    )
-    (added,) = [one for one in subentries if one["title"] == "Car"]
-    await home.entities_appear(house.client, [_SENSOR, _SWITCH])
-    assert await house.journal.until(
-        lambda entries: any(_is_online(entry) for entry in entries), began, 30.0
-    )
-    await asyncio.sleep(4)
-    yield house
-    await house.client.call(
-        "config_entries/subentries/delete",
-        entry_id=entry,
-        subentry_id=added["subentry_id"],
-    )
-    await home.entities_appear(house.client, [house.entities["event"]])
+    form = {
+        "sounds": True,
+        "labels": ["glass_break"],
+        "guard": True,
+        "commands": False,
+    }
+    async with microphone(house, "Car", _SENSOR, _SWITCH, **form):
+        yield house
 
 
 async def test_talk_is_nothing_one_scratch_a_heads_up_and_two_touches_an_alarm(
@@ -90,11 +65,3 @@ async def _play(house: House, sound: synthesis.Audio) -> None:
 
 def _steps(house: House, began: float) -> list[dict[str, object]]:
     return [one.json() for one in house.journal.messages(began, f"{_TOPIC}/guard")]
-
-
-def _is_online(entry: Entry) -> bool:
-    return (
-        isinstance(entry, Message)
-        and entry.topic == f"{_TOPIC}/availability"
-        and entry.payload == "online"
-    )

@@ -153,9 +153,4 @@ async def _switch(house: House, state: str) -> None:
         for each in states
         if each["entity_id"].endswith("kitchen_listening")
     ]
-    await house.client.call(
-        "call_service",
-        domain="switch",
-        service=f"turn_{state}",
-        target={"entity_id": entity},
-    )
+    await house.client.service("switch", f"turn_{state}", entity_id=entity)

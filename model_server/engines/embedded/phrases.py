@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from model_server.engines.base import Pcm
 
 from .decoder import GrammarDecoder
 from .grammar import Grammar
 from .home import Home
 from .pronunciation import pronounce
-from .trim import dither, loudness
+from .trim import clearness, dither, loudness
 
 _FRAME = 160
 
@@ -76,11 +74,9 @@ class PhraseSpotter:
         path = self._decoder.spot(self._words[phrase], speech)
         if not path.words:
             return None
-        levels = loudness(speech)
-        low, high = np.percentile(levels, (10, 95))
         start, end = path.words[0].start, path.words[-1].end + 1
         free = self._decoder.phones(speech).per_frame()
         gain = sum(word.score for word in path.words) - free[start:end].sum()
-        unclear = max(0.0, _CLEAR_DB - (high - low))
+        unclear = max(0.0, _CLEAR_DB - clearness(loudness(speech)))
         fit = gain / (end - start) - _WORST + _PER_DB * unclear
         return Spotted(float(fit), start * _FRAME, end * _FRAME)

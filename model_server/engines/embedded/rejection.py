@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .decoder import Path
+from .trim import clearness
 
 # Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
 _BIAS = 0.835
@@ -95,13 +96,12 @@ def weigh(path: Path, phones: Path, levels: npt.NDArray[np.float64]) -> Evidence
         gains.append(word.score - free[word.start : word.end + 1].sum())
         lengths.append(length)
     frames = sum(lengths)
-    low, high = np.percentile(levels, (10, 95))
     return Evidence(
         fit=float(sum(gains)) / frames,
         worst=float(min(np.array(gains) / lengths)),
         sound=sum(word.score for word in path.words) / frames,
         whole=(path.score - phones.score) / path.frames,
-        clear=float(high - low),
+        clear=clearness(levels),
         seconds=frames / 100,
         words=len(path.words),
     )

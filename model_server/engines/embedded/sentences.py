@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 import re
 from typing import Any
@@ -95,10 +96,15 @@ def fits(domains: set[str], intent: str, block: IntentData) -> bool:
     """Whether a block of an intent's sentences has a point in a home of these domains."""
     if needed := set(block.domains):
         return not domains.isdisjoint(needed)
-    domain = (get_intent_info() or {}).get(intent, {}).get("domain")
+    domain = _intent_info().get(intent, {}).get("domain")
     # A shopping list is an entity like other lists.
     domain = "todo" if domain == "shopping_list" else domain
     return domain not in _DEVICE_DOMAINS or domain in domains
+
+
+@cache
+def _intent_info() -> dict[str, Any]:
+    return get_intent_info() or {}
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,12 @@ def loudness(pcm: Pcm) -> npt.NDArray[np.float64]:
     return smooth
 
 
+def clearness(levels: npt.NDArray[np.float64]) -> float:
+    """How far the loudest stands out of the background, in dB."""
+    low, high = np.percentile(levels, (10, 95))
+    return float(high - low)
+
+
 def band_levels(
     pcm: Pcm, bands: tuple[tuple[int, int], ...]
 ) -> npt.NDArray[np.float64]:
