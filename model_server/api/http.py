@@ -8,12 +8,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from model_server.api.messages import Info, Message, VocabularyBody, VocabularyResult
+from model_server.api.messages import Info, Message
 from model_server.api.refusals import EngineFailedError, Refusal, RefusedError
 from model_server.api.service import Service
 from model_server.api.vocabulary import (
     MAX_BODY_BYTES,
+    VocabularyBody,
     VocabularyError,
+    VocabularyResult,
     parse_vocabulary,
 )
 from model_server.engines.base import EngineError

@@ -25,13 +25,12 @@ from model_server.api.messages import (
     Limits,
     SoundCapability,
     SpeechCapability,
-    VocabularyBody,
     WakeWord,
 )
 from model_server.api.metrics import Metrics
 from model_server.api.refusals import EngineFailedError
 from model_server.api.uploads import Admission
-from model_server.api.vocabulary import VocabularyFile, to_vocabulary
+from model_server.api.vocabulary import VocabularyBody, VocabularyFile, to_vocabulary
 from model_server.audio.decode import DecodeError
 from model_server.catalogue import SoundLabel, load_catalogue
 from model_server.engines.base import (

@@ -4,16 +4,80 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from model_server.api.messages import PlaceBody, VocabularyBody
+from model_server.api.messages import Message
 from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 from model_server.store import write_private
 
 MAX_BODY_BYTES = 1 << 20
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class EntityBody(Message):
+    """An exposed entity. The first name is its own, the others are aliases."""
+
+    id: str
+    domain: str
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    area: str | None = None
+
+
+class PlaceBody(Message):
+    """An area or a floor."""
+
+    id: str
+    names: Annotated[list[str], Field(min_length=1, max_length=32)]
+    floor: str | None = None
+
+
+Phrase = Annotated[str, Field(min_length=1, max_length=60)]
+"""What somebody may say within a sentence, and no entity is called."""
+
+
+Template = Annotated[str, Field(min_length=1, max_length=500)]
+"""A sentence of the home's own: "party mode [in] [the] {area}"."""
+
+ListName = Annotated[str, Field(pattern=r"^\w{1,60}$")]
+
+
+class VocabularyBody(Message):
+    """`PUT /v1/vocabulary`: what may be said in the home.
+
+    `items` may be put on its lists, beside what the server knows; `media` be played.
+    `sentences` are the home's own, as hassil's templates; `lists` what may stand for
+    `{name}` in them.
+    """
+
+    language: str = "en"
+    entities: Annotated[list[EntityBody], Field(max_length=2000)] = []
+    areas: Annotated[list[PlaceBody], Field(max_length=500)] = []
+    floors: Annotated[list[PlaceBody], Field(max_length=100)] = []
+    items: Annotated[list[Phrase], Field(max_length=500)] = []
+    media: Annotated[list[Phrase], Field(max_length=500)] = []
+    sentences: Annotated[list[Template], Field(max_length=500)] = []
+    lists: Annotated[
+        dict[ListName, Annotated[list[Phrase], Field(max_length=500)]],
+        Field(max_length=100),
+    ] = {}
+
+
+class VocabularyResult(Message):
+    """Its answer.
+
+    `guessed` are words whose pronunciation is a guess, `unheard` those of the home's
+    own sentences that cannot be heard.
+    """
+
+    version: str
+    sentences: int
+    words: int
+    guessed: list[str]
+    seconds: float
+    unheard: list[str]
 
 
 class VocabularyError(Exception):
@@ -51,6 +115,8 @@ def to_vocabulary(body: VocabularyBody) -> Vocabulary:
         floors=places(body.floors),
         items=tuple(body.items),
         media=tuple(body.media),
+        sentences=tuple(body.sentences),
+        lists={name: tuple(values) for name, values in body.lists.items()},
     )
 
 

@@ -18,9 +18,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_server.api.app import create_app
-from model_server.api.messages import VocabularyBody
 from model_server.api.refusals import EngineFailedError
 from model_server.api.service import Service
+from model_server.api.vocabulary import VocabularyBody
 from model_server.deploy.messages import Facts, State
 from model_server.deploy.proxies import (
     Adopting,

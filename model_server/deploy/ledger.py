@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from model_server.api.auth import TokenFile
-from model_server.api.messages import VocabularyBody
-from model_server.api.vocabulary import VocabularyFile, to_vocabulary
+from model_server.api.vocabulary import VocabularyBody, VocabularyFile, to_vocabulary
 from model_server.deploy.messages import State
 from model_server.engines.base import Vocabulary
 from model_server.store import installation_id, write_private

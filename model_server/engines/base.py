@@ -72,7 +72,8 @@ class Vocabulary:
     """What may be said in one home.
 
     `items` are things that may be put on a list, `media` what may be played: names
-    that are no entity's.
+    that are no entity's. `sentences` are the home's own, as hassil's templates, and
+    `lists` what may stand for `{name}` in them.
     """
 
     language: str = "en"
@@ -81,6 +82,8 @@ class Vocabulary:
     floors: tuple[VocabularyPlace, ...] = ()
     items: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class VocabularyReport:
     """What became of a vocabulary.
 
     `version` is a hash of its content and of the compiler; `guessed` lists the
-    words whose pronunciation is a guess because no dictionary has them.
+    words whose pronunciation is a guess because no dictionary has them; `unheard`
+    those of the home's own sentences that cannot be heard.
     """
 
     version: str
@@ -96,6 +100,7 @@ class VocabularyReport:
     words: int
     guessed: tuple[str, ...]
     seconds: float
+    unheard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

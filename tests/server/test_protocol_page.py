@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 import pytest
 
-from model_server.api import http, messages, replay
+from model_server.api import http, messages, replay, vocabulary
 from model_server.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
@@ -37,7 +37,7 @@ SOCKET_MESSAGES = [
 def model_of(name: str, example: dict[str, Any]) -> type[BaseModel]:
     """The model that an example is of: named above it, or by its type."""
     name = name or str(example["type"]).capitalize()
-    places = (messages, http, replay)
+    places = (messages, http, replay, vocabulary)
     found = next(getattr(place, name) for place in places if hasattr(place, name))
     assert issubclass(found, BaseModel)
     return found
@@ -61,7 +61,7 @@ def test_every_example_is_valid_and_complete(name: str, text: str) -> None:
 
     dumped = model.model_validate(example).model_dump(mode="json")
 
-    if model is messages.VocabularyBody:
+    if model is vocabulary.VocabularyBody:
         for places in (dumped["floors"], dumped["entities"], dumped["areas"]):
             for place in places:
                 if place.get("floor", "") is None:

@@ -21,7 +21,7 @@ from .templates import household_items, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 6
+COMPILER = 7
 """Raise it when the same vocabulary would compile to something else."""
 
 SHORTEST = 2
@@ -39,6 +39,7 @@ class Home:
     grammar: Grammar
     pronunciations: Pronunciations
     guessed: tuple[str, ...]
+    unheard: tuple[str, ...] = ()
 
 
 def plain(vocabulary: Vocabulary) -> Vocabulary:
@@ -87,6 +88,7 @@ def compile_home(vocabulary: Vocabulary) -> Home:
         grammar=grammar,
         pronunciations={word: lexicon.pronunciations[word] for word in grammar.words},
         guessed=tuple(sorted(set(lexicon.guessed) & set(grammar.words))),
+        unheard=tuple(network.unheard),
     )
 
 
@@ -147,4 +149,5 @@ def _read(path: Path) -> Home | None:
             word: tuple(variants) for word, variants in stored["pronunciations"].items()
         },
         guessed=tuple(stored["guessed"]),
+        unheard=tuple(stored["unheard"]),
     )

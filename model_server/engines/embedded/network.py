@@ -40,6 +40,7 @@ class Network:
     accepting: set[int] = field(default_factory=lambda: {END})
     tries: dict[str, Trie] = field(default_factory=dict)
     numbers: dict[str, int | float] = field(default_factory=dict)
+    unheard: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
         """Add one whole sentence as it stands."""

@@ -16,6 +16,7 @@ from hassil.expression import (
     ListReference,
     Permutation,
     RuleReference,
+    Sentence,
     Sequence,
     TextChunk,
 )
@@ -32,6 +33,7 @@ from home_assistant_intents import get_intent_info
 
 from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 
+from .custom import read_custom
 from .network import END, Network, Trie
 from .templates import household_items
 
@@ -150,6 +152,7 @@ class _Builder:
         self.pieces: list[list[tuple[_Label, int]]] = [[]]
         self.network = Network()
         self.verbless: set[int] = set()
+        self.custom = False
         self.twins = frozenset(
             word.replace("'", "")
             for word in re.findall(
@@ -166,18 +169,41 @@ class _Builder:
                 for sentence in block.sentences:
                     for scope in self._scopes(intent.name, sentence.expression, block):
                         self.scope = scope
-                        start = self._state()
-                        end = self._expression(sentence.expression, start, block, True)
-                        if end is not None:
-                            self.pieces[end].append((SPACE, END))
+                        start = self._sentence(sentence, block)
+                        if start is not None:
                             starts.append(start)
                             if (sentence.text or "").endswith(_VERBLESS):
                                 self.verbless.add(2 * start)
+        starts += self._custom_sentences()
         self._join(starts)
         if starts:
             for answer in ANSWERS:
                 self.network.add(answer)
         return self.network
+
+    def _sentence(self, sentence: Sentence, block: IntentData) -> int | None:
+        """Add a sentence; the state in which it starts, or None if it cannot be said."""
+        start = self._state()
+        end = self._expression(sentence.expression, start, block, True)
+        if end is None:
+            return None
+        self.pieces[end].append((SPACE, END))
+        return start
+
+    def _custom_sentences(self) -> Iterator[int]:
+        """Add the home's own; whoever wrote them meant every word."""
+        self.custom = True
+        self.scope = _Scope(self.vocabulary.areas, self.vocabulary.entities)
+        custom = read_custom(self.vocabulary.sentences, self.intents.expansion_rules)
+        self.network.unheard.extend(custom.unreadable)
+        for text, sentence in custom.sentences.items():
+            start = self._sentence(sentence, custom.block)
+            if start is None or len(re.findall(r"\w+", text)) == 1:
+                self.network.unheard.append(text)
+            if start is not None:
+                self.verbless.add(2 * start)
+                self.twins -= set(name_words(text))
+                yield start
 
     def _scopes(
         self, intent: str, expression: Expression, block: IntentData
@@ -270,6 +296,9 @@ class _Builder:
         for piece in re.findall(r"[\s\-]+|[^\s\-]+", text.casefold()):
             if piece.isspace() or piece.startswith("-"):
                 state = self._step(state, SPACE)
+            elif self.custom:
+                if plain := remove_punctuation(piece):
+                    state = self._step(state, _Text(plain, content))
             elif _SAYABLE.fullmatch(piece) and not (content and piece in _RARE):
                 state = self._step(state, _Text(piece, content))
             else:
@@ -280,6 +309,11 @@ class _Builder:
         self, reference: ListReference, state: int, block: IntentData
     ) -> int | None:
         name = reference.list_name
+        if self.custom and name in self.vocabulary.lists:
+            key = f"list:{name}"
+            if key not in self.network.tries:
+                self._phrases(key, self.vocabulary.lists[name])
+            return self._whole_list(key, state)
         values: SlotList | None = block.slot_lists.get(
             name
         ) or self.intents.slot_lists.get(name)

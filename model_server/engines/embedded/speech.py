@@ -65,6 +65,7 @@ class EmbeddedRecognizer:
             words=len(home.grammar.words),
             guessed=home.guessed,
             seconds=time.perf_counter() - start,
+            unheard=home.unheard,
         )
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
