@@ -1,8 +1,8 @@
 """What was said to Home Assistant's own intent handling, with the scope guard before it."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from hassil.recognize import RecognizeResult
 from homeassistant.components import conversation
@@ -16,32 +16,19 @@ from .client import Intent, Transcript
 from .confirm import Answer, Pending, Question, answer, question_about, silence_of
 from .guard import DELAYED, DELAYED_COMMAND, READING_INTENTS, Reach, reach
 from .model_intent import Slots, UnusableIntent, async_execute, complete
+from .outcome import (
+    CHANGED,
+    NEEDS_CONFIRMATION,
+    NO_ANSWER,
+    NOT_CONFIRMED,
+    NOT_UNDERSTOOD,
+    CommandOutcome,
+    done,
+)
 from .own_sentences import async_understand
 from .rights import Rights
 from .route import async_all_routes
-
-NOT_UNDERSTOOD = "not_understood"
-NEEDS_CONFIRMATION = "needs_confirmation"
-NOT_CONFIRMED = "not_confirmed"
-CHANGED = "targets_changed"
-NO_ANSWER = "no_answer"
-"""An MQTT device was told, and did not report that it obeyed."""
-
-
-@dataclass(frozen=True)
-class CommandOutcome:
-    """What became of a command. `refused` says why nothing was done, else None.
-
-    `source` says who understood it: Home Assistant's sentences or the model that
-    heard it.
-    """
-
-    intent: str | None = None
-    slots: dict[str, Any] = field(default_factory=dict)
-    targets: list[str] = field(default_factory=list)
-    response: str = ""
-    refused: str | None = None
-    source: Literal["sentence", "model"] = "sentence"
+from .sentence_triggers import SENTENCE_TRIGGER, async_matched, async_start
 
 
 @dataclass(frozen=True)
@@ -68,8 +55,9 @@ async def async_run_command(
 ) -> CommandOutcome:
     """Understand a command and execute it, as far as the microphone has the right.
 
-    Home Assistant's own sentences come first: what they understand is meant so,
-    whatever a model says. Only where they do not, the model's intent counts. What
+    Sentence triggers and Home Assistant's own sentences come first: what they
+    understand is meant so, whatever a model says. Only where they do not, the model's
+    intent counts. What
     needs a confirmation is asked through `question`, and done when the next that is
     said there is a yes; without one it is refused.
     """
@@ -85,7 +73,9 @@ async def _async_run(turn: _Turn) -> CommandOutcome:
     said = answer(transcript)
     if pending is not None and said is not None:
         return await _async_answered(turn, pending, said)
-    outcome = await _async_sentence(turn)
+    outcome = await _async_trigger(turn)
+    if outcome.intent is None:
+        outcome = await _async_sentence(turn)
     if outcome.intent is None:
         if (meant := await async_understand(hass, transcript)) is not None:
             return await _async_model(turn, meant, "sentence")
@@ -118,6 +108,42 @@ async def _async_answer_of_devices(
     )
 
 
+async def _async_trigger(turn: _Turn) -> CommandOutcome:
+    """Start the automations that wait for a sentence; without intent if none does."""
+    matched = await async_matched(turn.hass, _input(turn, turn.transcript))
+    if matched is None:
+        return CommandOutcome(refused=NOT_UNDERSTOOD)
+    understood = CommandOutcome(SENTENCE_TRIGGER, matched.slots, source="trigger")
+    understood = _judge(turn, understood, matched.scope)
+    if understood.refused is not None:
+        return understood
+    return await _async_start(turn, understood, turn.transcript, matched.scope)
+
+
+async def _async_start(
+    turn: _Turn, understood: CommandOutcome, said: Transcript, scope: Reach
+) -> CommandOutcome:
+    """Start what this text triggers."""
+    response = await async_start(turn.hass, _input(turn, said))
+    if response is None:
+        return replace(understood, refused=NOT_UNDERSTOOD)
+    started = [state.entity_id for state in scope.named]
+    return replace(understood, targets=sorted(started), response=response)
+
+
+def _input(turn: _Turn, said: Transcript) -> conversation.ConversationInput:
+    """Return a text as Home Assistant's agent takes it."""
+    return conversation.ConversationInput(
+        text=said.text,
+        context=Context(),
+        conversation_id=None,
+        device_id=turn.device_id,
+        satellite_id=None,
+        language=said.language,
+        agent_id=conversation.HOME_ASSISTANT_AGENT,
+    )
+
+
 async def _async_sentence(turn: _Turn) -> CommandOutcome:
     """Obey a text by Home Assistant's sentences; without intent if none fits.
 
@@ -126,15 +152,7 @@ async def _async_sentence(turn: _Turn) -> CommandOutcome:
     completes a command that names none.
     """
     hass = turn.hass
-    user_input = conversation.ConversationInput(
-        text=turn.transcript.text,
-        context=Context(),
-        conversation_id=None,
-        device_id=turn.device_id,
-        satellite_id=None,
-        language=turn.transcript.language,
-        agent_id=conversation.HOME_ASSISTANT_AGENT,
-    )
+    user_input = _input(turn, turn.transcript)
     recognized: list[CommandOutcome] = []
 
     def refuse(result: RecognizeResult) -> bool:
@@ -144,7 +162,8 @@ async def _async_sentence(turn: _Turn) -> CommandOutcome:
             for entity in result.entities_list
             if entity.name != "preferred_area_id"
         }
-        understood = _judge(turn, CommandOutcome(result.intent.name, slots))
+        understood = CommandOutcome(result.intent.name, slots)
+        understood = _judge(turn, understood, reach(hass, result.intent.name, slots))
         recognized.append(understood)
         return understood.refused is not None
 
@@ -162,7 +181,7 @@ async def _async_sentence(turn: _Turn) -> CommandOutcome:
         return understood
     if response is None:
         return replace(understood, refused=NOT_UNDERSTOOD)
-    return _done(understood, response)
+    return done(understood, response)
 
 
 async def _async_model(
@@ -176,7 +195,8 @@ async def _async_model(
             slots = complete(turn.hass, meant.name, meant.slots, turn.device_id)
     except UnusableIntent:
         return replace(understood, refused=NOT_UNDERSTOOD)
-    understood = _judge(turn, replace(understood, slots=dict(slots)))
+    scope = reach(turn.hass, meant.name, slots)
+    understood = _judge(turn, replace(understood, slots=dict(slots)), scope)
     if understood.refused is not None:
         return understood
     return await _async_execute(turn, understood, turn.transcript)
@@ -187,23 +207,28 @@ async def _async_answered(
 ) -> CommandOutcome:
     """Do what was confirmed, if it still means the same and may still be done."""
     understood = CommandOutcome(pending.intent, pending.slots, source=pending.source)
-    scope = reach(turn.hass, pending.intent, pending.slots)
+    if pending.source == "trigger":
+        matched = await async_matched(turn.hass, _input(turn, pending.asked))
+        scope = matched.scope if matched else Reach()
+    else:
+        scope = reach(turn.hass, pending.intent, pending.slots)
     refused = None if said == "yes" else NOT_CONFIRMED
     if refused is None and scope.ids != pending.targets:
         refused = CHANGED
     refused = refused or turn.refusal(pending.intent, scope)
     if refused is not None:
         return replace(understood, targets=sorted(pending.targets), refused=refused)
+    if pending.source == "trigger":
+        return await _async_start(turn, understood, pending.asked, scope)
     return await _async_execute(turn, understood, pending.asked)
 
 
-def _judge(turn: _Turn, understood: CommandOutcome) -> CommandOutcome:
+def _judge(turn: _Turn, understood: CommandOutcome, scope: Reach) -> CommandOutcome:
     """Add why something must not be done, or not before it is confirmed."""
     name = understood.intent or ""
     if DELAYED_COMMAND in understood.slots:
         # It would be obeyed later, when no guard looks at it.
         return replace(understood, refused=DELAYED)
-    scope = reach(turn.hass, name, understood.slots)
     if (refused := turn.refusal(name, scope)) is not None:
         targets = list(scope.protected) or sorted(scope.ids)
         return replace(understood, targets=targets, refused=refused)
@@ -243,28 +268,4 @@ async def _async_execute(
     except intent.IntentError:
         # Neither a name of this house nor a limit: it must not become more.
         return replace(understood, refused=NOT_UNDERSTOOD)
-    return _done(understood, response)
-
-
-def _done(
-    understood: CommandOutcome, response: intent.IntentResponse
-) -> CommandOutcome:
-    """Add what Home Assistant did, or why it could not."""
-    failed = response.response_type is intent.IntentResponseType.ERROR
-    return replace(
-        understood,
-        targets=_targets(response),
-        response=response.speech.get("plain", {}).get("speech", ""),
-        refused=str(response.error_code) if failed else None,
-    )
-
-
-def _targets(response: intent.IntentResponse) -> list[str]:
-    """Return the entities an intent acted on or asked about."""
-    entity = intent.IntentResponseTargetType.ENTITY
-    targets = {
-        target.id
-        for target in response.success_results
-        if target.type is entity and target.id
-    }
-    return sorted(targets | {state.entity_id for state in response.matched_states})
+    return done(understood, response)

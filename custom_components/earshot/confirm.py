@@ -21,6 +21,10 @@ NAMED = 3
 
 type Answer = Literal["yes", "no"]
 
+type Source = Literal["sentence", "model", "trigger"]
+"""Who understood a command: Home Assistant's sentences, the model that heard it, or an
+automation's sentence trigger."""
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -29,7 +33,7 @@ class Pending:
     intent: str
     slots: dict[str, Any]
     targets: frozenset[str]
-    source: Literal["sentence", "model"]
+    source: Source
     asked: Transcript
 
 
@@ -102,7 +106,14 @@ _ON, _OFF, _MOVE = (
 
 
 def _do(
-    on: str, off: str, lock: str, unlock: str, opened: str, closed: str, move: str
+    on: str,
+    off: str,
+    lock: str,
+    unlock: str,
+    opened: str,
+    closed: str,
+    move: str,
+    run: str,
 ) -> Mapping[tuple[str, str], str]:
     """Return verbs by intent and domain."""
     return {
@@ -113,6 +124,8 @@ def _do(
         (_MOVE, ""): move,
         **{(_ON, domain): opened for domain in ("cover", "valve")},
         **{(_OFF, domain): closed for domain in ("cover", "valve")},
+        (_ON, "script"): run,
+        ("", "automation"): run,
         ("", ""): move,
     }
 
@@ -129,7 +142,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         ),
         _do(
             *("Turn on {what}", "Turn off {what}", "Lock {what}", "Unlock {what}"),
-            *("Open {what}", "Close {what}", "Change {what}"),
+            *("Open {what}", "Close {what}", "Change {what}", "Run {what}"),
         ),
         "{count} devices",
         "{what}, including {protected}",
@@ -142,7 +155,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         _do(
             *("{what} einschalten", "{what} ausschalten", "{what} abschließen"),
             *("{what} aufschließen", "{what} öffnen", "{what} schließen"),
-            "{what} verändern",
+            *("{what} verändern", "{what} ausführen"),
         ),
         "{count} Geräte",
         "{what} mit {protected}",
@@ -155,7 +168,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         _do(
             *("Allumer {what}", "Éteindre {what}", "Verrouiller {what}"),
             *("Déverrouiller {what}", "Ouvrir {what}", "Fermer {what}"),
-            "Changer {what}",
+            *("Changer {what}", "Lancer {what}"),
         ),
         "{count} appareils",
         "{what}, dont {protected}",
@@ -168,7 +181,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         _do(
             *("¿Encender {what}", "¿Apagar {what}", "¿Bloquear {what}"),
             *("¿Desbloquear {what}", "¿Abrir {what}", "¿Cerrar {what}"),
-            "¿Cambiar {what}",
+            *("¿Cambiar {what}", "¿Ejecutar {what}"),
         ),
         "{count} dispositivos",
         "{what}, incluido {protected}",
@@ -199,14 +212,15 @@ def question_about(language: str, intent_type: str, scope: Reach) -> str:
     Names are the home's; nothing that was said is repeated.
     """
     words = _words(language)
-    what = _names(words, scope.named)
-    hidden = set(scope.protected) - {state.entity_id for state in scope.named}
-    if hidden:
-        inner = [one for one in scope.entities if one.entity_id in hidden]
-        what = words.including.format(what=what, protected=_names(words, inner))
-    domains = {state.domain for state in scope.named}
+    protected = [one for one in scope.entities if one.entity_id in scope.protected]
+    # What a scripted intent touches is all that is known of it.
+    named = scope.named or protected
+    what = _names(words, named)
+    if hidden := [one for one in protected if one not in named]:
+        what = words.including.format(what=what, protected=_names(words, hidden))
+    domains = {state.domain for state in named}
     domain = domains.pop() if len(domains) == 1 else ""
-    kinds = ((intent_type, domain), (intent_type, ""), ("", ""))
+    kinds = ((intent_type, domain), (intent_type, ""), ("", domain), ("", ""))
     deed = next(words.do[kind] for kind in kinds if kind in words.do)
     text = deed.format(what=what)
     return words.ask.format(deed=text[0].upper() + text[1:])

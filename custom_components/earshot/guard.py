@@ -1,6 +1,6 @@
 """The scope guard: what a command would act on, and what of that is protected."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from homeassistant.helpers import entity_registry as er, intent
 
 from .allowed import ALLOWED
 from .const import ASSISTANT
+from .performed import async_referred, async_referred_by_intent
 from .read_list import READ_LIST
 
 PROTECTED_DOMAINS = frozenset({"alarm_control_panel", "lock", "valve"})
@@ -47,8 +48,9 @@ class Reach:
     """What an intent would act on, at most.
 
     `named` is what it means itself; `entities` those and, of groups and scenes, what
-    they stand for; `protected` and `changing` are ids of some of them, and what only
-    stands for others changes nothing itself.
+    they stand for, and what scripts and automations refer to. `protected` and
+    `changing` are ids of some of them. What only stands for others changes nothing
+    itself, and how much a script changes was the choice of whoever wrote it.
     """
 
     named: tuple[State, ...] = ()
@@ -64,9 +66,26 @@ class Reach:
 
 def reach(hass: HomeAssistant, intent_type: str, slots: Mapping[str, Any]) -> Reach:
     """Return what an intent would act on; nothing if it changes nothing."""
-    named = _named(hass, intent_type, slots)
-    entities = _members(hass, named)
-    still = _ON.get(intent_type, frozenset())
+    performed = async_referred_by_intent(hass, intent_type)
+    return reach_of(
+        hass,
+        _named(hass, intent_type, slots),
+        [state for state in map(hass.states.get, sorted(performed)) if state],
+        still=_ON.get(intent_type, frozenset()),
+    )
+
+
+def reach_of(
+    hass: HomeAssistant,
+    named: Sequence[State],
+    performed: Sequence[State] = (),
+    still: frozenset[str] = frozenset(),
+) -> Reach:
+    """Return what is acted on with these; nothing changes what is in a state of `still`.
+
+    `performed` is what is referred to beside them.
+    """
+    entities = _members(hass, (*named, *performed), performing=True)
     return Reach(
         tuple(named),
         tuple(entities),
@@ -74,7 +93,7 @@ def reach(hass: HomeAssistant, intent_type: str, slots: Mapping[str, Any]) -> Re
         tuple(
             sorted(
                 one.entity_id
-                for one in entities
+                for one in _members(hass, named)
                 if one.state not in still and ATTR_ENTITY_ID not in one.attributes
             )
         ),
@@ -125,8 +144,13 @@ def _handled_domains(hass: HomeAssistant, intent_type: str) -> set[str]:
     return set()
 
 
-def _members(hass: HomeAssistant, states: Iterable[State]) -> list[State]:
-    """Return states and, of groups and scenes, what they stand for."""
+def _members(
+    hass: HomeAssistant, states: Iterable[State], performing: bool = False
+) -> list[State]:
+    """Return states and, of groups and scenes, what they stand for.
+
+    `performing` adds what scripts and automations among them refer to.
+    """
     found: dict[str, State] = {}
     ahead = list(states)
     while ahead:
@@ -137,6 +161,9 @@ def _members(hass: HomeAssistant, states: Iterable[State]) -> list[State]:
         members = state.attributes.get(ATTR_ENTITY_ID)
         if isinstance(members, list | tuple):
             ahead.extend(filter(None, map(hass.states.get, members)))
+        if performing:
+            referred = async_referred(hass, state.entity_id)
+            ahead.extend(filter(None, map(hass.states.get, referred)))
     return list(found.values())
 
 

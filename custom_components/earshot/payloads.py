@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from .client import Clip, Engine, Level, Result, Sound, Transcript, Wake
-from .commands import CommandOutcome
+from .outcome import CommandOutcome
 from .sentry import Sign
 
 ONLINE = "online"

@@ -8,8 +8,9 @@ from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, intent
 
+from .allowed import ALLOWED
 from .const import DEFAULT_UNASKED
-from .guard import Reach
+from .guard import READING_INTENTS, Reach
 from .vocabulary import async_device_area_id, entity_area_id
 
 UNTRUSTED = "untrusted_microphone"
@@ -60,7 +61,8 @@ class Rights:
         """Return why a command must not be done, not even confirmed."""
         armed = _armed(hass, self.panel)
         if not self.outdoor:
-            return ARMED if armed and scope.protected else None
+            unknown = intent_type not in ALLOWED and intent_type not in READING_INTENTS
+            return ARMED if armed and (scope.protected or unknown) else None
         if intent_type in OUTDOOR_QUESTIONS:
             return None
         if armed:

@@ -12,12 +12,7 @@ from homeassistant.helpers import device_registry as dr
 
 from . import payloads
 from .client import Transcript
-from .commands import (
-    NEEDS_CONFIRMATION,
-    NOT_UNDERSTOOD,
-    CommandOutcome,
-    async_run_command,
-)
+from .commands import async_run_command
 from .confirm import Question, aloud
 from .const import (
     CONF_ALARM_PANEL,
@@ -32,6 +27,7 @@ from .const import (
 )
 from .microphone import utc_now
 from .nearest import Heard, Nearest, Sentence
+from .outcome import NEEDS_CONFIRMATION, NOT_UNDERSTOOD, CommandOutcome
 from .publisher import Publisher
 from .replies import Replies
 from .rights import Rights

@@ -1,15 +1,24 @@
 """What may be said in this home, kept up to date on the server."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import logging
+from typing import Any
 
+from homeassistant.components.conversation.agent_manager import get_agent_manager
+from homeassistant.components.conversation.const import DOMAIN as CONVERSATION
 from homeassistant.components.homeassistant.exposed_entities import (
     async_listen_entity_updates,
     async_should_expose,
 )
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import EVENT_STATE_CHANGED
+from homeassistant.const import (
+    ATTR_DOMAIN,
+    ATTR_SERVICE,
+    EVENT_CALL_SERVICE,
+    EVENT_STATE_CHANGED,
+    SERVICE_RELOAD,
+)
 from homeassistant.core import CoreState, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers import (
     area_registry as ar,
@@ -32,6 +41,7 @@ from .client.vocabulary import (
     MAX_PHRASE,
 )
 from .const import ASSISTANT, CONF_MEDIA
+from .custom_sentences import CustomSentences, async_custom_sentences
 from .read_list import open_items
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,12 +51,16 @@ QUIET_S = 2.0
 
 @callback
 def async_build(
-    hass: HomeAssistant, language: str, media: Iterable[str] = ()
+    hass: HomeAssistant,
+    language: str,
+    media: Iterable[str] = (),
+    custom: CustomSentences | None = None,
 ) -> Vocabulary:
     """Return the exposed entities, areas and floors with their names and aliases.
 
     `media` are names of what may be played.
     """
+    custom = custom or CustomSentences()
     entities = []
     for state in sorted(hass.states.async_all(), key=lambda state: state.entity_id):
         if async_should_expose(hass, ASSISTANT, state.entity_id):
@@ -72,6 +86,8 @@ def async_build(
         tuple(floors[:MAX_FLOORS]),
         _items(hass, [entity.id for entity in entities if entity.domain == "todo"]),
         _phrases(media)[:MAX_MEDIA],
+        custom.sentences,
+        custom.lists,
     )
 
 
@@ -145,6 +161,11 @@ class VocabularySync:
             hass.bus.async_listen(
                 EVENT_STATE_CHANGED, self._changed, event_filter=_came_or_went
             ),
+            # Custom sentences are read again after this, and nothing tells when.
+            hass.bus.async_listen(
+                EVENT_CALL_SERVICE, self._changed, event_filter=_reloads_sentences
+            ),
+            get_agent_manager(hass).subscribe_intents(self._changed),
             async_listen_entity_updates(hass, ASSISTANT, self._changed),
             async_at_started(hass, self._started),
             self._sender.async_shutdown,
@@ -184,7 +205,8 @@ class VocabularySync:
             await self._due.wait()
             self._due.clear()
             media = self._entry.options.get(CONF_MEDIA, ())
-            vocabulary = async_build(self._hass, self._language, media)
+            custom = await async_custom_sentences(self._hass, self._language)
+            vocabulary = async_build(self._hass, self._language, media, custom)
             if vocabulary != self._sent:
                 await self._async_send(vocabulary)
 
@@ -203,6 +225,15 @@ class VocabularySync:
             report.sentences,
             report.words,
         )
+        if report.unheard:
+            _LOGGER.info("These sentences cannot be heard: %s", report.unheard)
+
+
+@callback
+def _reloads_sentences(data: Mapping[str, Any]) -> bool:
+    """Tell whether this has Home Assistant forget its sentences, to read them again."""
+    called = (data[ATTR_DOMAIN], data[ATTR_SERVICE])
+    return called == (CONVERSATION, SERVICE_RELOAD)
 
 
 @callback

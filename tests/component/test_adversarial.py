@@ -10,13 +10,13 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.earshot.client import Intent
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.confirm import Question
+from custom_components.earshot.outcome import (
     NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
-    async_run_command,
 )
-from custom_components.earshot.confirm import Question
 from custom_components.earshot.rights import UNTRUSTED, Rights
 
 from .adversary import LOCKED, Case, furnish_house, meanings, sentences

@@ -81,6 +81,8 @@ async def test_a_vocabulary_is_taken(client: Client, fake: FakeServer) -> None:
             "floors": [],
             "items": [],
             "media": [],
+            "sentences": [],
+            "lists": {},
         }
     ]
 

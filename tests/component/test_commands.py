@@ -18,13 +18,13 @@ from pytest_homeassistant_custom_component.common import (
     async_mock_service,
 )
 
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.guard import DELAYED
+from custom_components.earshot.outcome import (
     NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
-    async_run_command,
 )
-from custom_components.earshot.guard import DELAYED
 
 from .conftest import Witness, microphone, set_up, wait_for
 from .fake_server import FakeServer

@@ -14,15 +14,15 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.earshot import confirm
 from custom_components.earshot.client import Intent
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.confirm import Question, answer
+from custom_components.earshot.outcome import (
     CHANGED,
     NEEDS_CONFIRMATION,
     NOT_CONFIRMED,
     NOT_UNDERSTOOD,
     CommandOutcome,
-    async_run_command,
 )
-from custom_components.earshot.confirm import Question, answer
 from custom_components.earshot.rights import Rights
 from model_server.engines.embedded.sentences import AGREEING, DECLINING
 

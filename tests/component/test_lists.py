@@ -15,7 +15,8 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.earshot.commands import CommandOutcome, async_run_command
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.outcome import CommandOutcome
 from custom_components.earshot.read_list import READ_LIST, ReadList, open_items
 from custom_components.earshot.rights import UNTRUSTED, Rights
 from custom_components.earshot.vocabulary import async_build

@@ -17,11 +17,11 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.earshot import responses
 from custom_components.earshot.allowed import ALLOWED
 from custom_components.earshot.client import Intent
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.outcome import (
     NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
-    async_run_command,
 )
 from model_server.engines.intents import FORMS, Domain, Name, Whole
 

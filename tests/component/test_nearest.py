@@ -14,8 +14,8 @@ from pytest_homeassistant_custom_component.common import (
     async_mock_service,
 )
 
-from custom_components.earshot.commands import NEEDS_CONFIRMATION
 from custom_components.earshot.nearest import WAIT_S
+from custom_components.earshot.outcome import NEEDS_CONFIRMATION
 from custom_components.earshot.rights import UNTRUSTED
 
 from .conftest import Witness, microphone, set_up, wait_for

@@ -12,13 +12,13 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.earshot.client import Intent
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.confirm import Question
+from custom_components.earshot.outcome import (
     NEEDS_CONFIRMATION,
     NOT_UNDERSTOOD,
     CommandOutcome,
-    async_run_command,
 )
-from custom_components.earshot.confirm import Question
 from custom_components.earshot.rights import ARMED, UNTRUSTED, Rights
 
 from .conftest import Witness, microphone, set_up, wait_for

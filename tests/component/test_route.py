@@ -26,13 +26,13 @@ import pytest
 from pytest_homeassistant_custom_component.common import mock_restore_cache
 
 from custom_components.earshot import route as route_module
-from custom_components.earshot.commands import (
+from custom_components.earshot.commands import async_run_command
+from custom_components.earshot.const import ASSISTANT, DOMAIN
+from custom_components.earshot.outcome import (
     NEEDS_CONFIRMATION,
     NO_ANSWER,
     CommandOutcome,
-    async_run_command,
 )
-from custom_components.earshot.const import ASSISTANT, DOMAIN
 from custom_components.earshot.route_presets import preset
 from custom_components.earshot.vocabulary import async_build
 

@@ -243,7 +243,8 @@ async def test_a_server_without_speech_gets_none(
 
 def test_nameless_things_are_left_out(hass: HomeAssistant) -> None:
     assert Vocabulary("en").encode() == (
-        '{"language": "en", "entities": [], "areas": [], "floors": [], "items": [], "media": []}'
+        '{"language": "en", "entities": [], "areas": [], "floors": [], "items": [], "media": [], '
+        '"sentences": [], "lists": {}}'
     )
 
 

@@ -1,6 +1,6 @@
 """What may be said in the home, as `PUT /v1/vocabulary` takes it, and its answer."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 import json
 
 from . import fields
@@ -12,6 +12,10 @@ MAX_FLOORS = 100
 MAX_ITEMS = 500
 MAX_MEDIA = 500
 MAX_PHRASE = 60
+MAX_SENTENCES = 500
+MAX_SENTENCE = 500
+MAX_LISTS = 100
+MAX_VALUES = 500
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may be said in the home; `items` be put on its lists, `media` be played."""
+    """What may be said in the home; `items` be put on its lists, `media` be played.
+
+    `sentences` are the home's own, as hassil's templates; `lists` what may stand for
+    `{name}` in them.
+    """
 
     language: str
     entities: tuple[Entity, ...] = ()
@@ -43,6 +51,8 @@ class Vocabulary:
     floors: tuple[Place, ...] = ()
     items: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def encode(self) -> str:
         """Return the JSON body."""
@@ -51,13 +61,18 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What became of a vocabulary; `guessed` words have a guessed pronunciation."""
+    """What became of a vocabulary.
+
+    `guessed` words have a guessed pronunciation; `unheard` are sentences of the home's
+    own that cannot be heard.
+    """
 
     version: str
     sentences: int
     words: int
     guessed: tuple[str, ...]
     seconds: float
+    unheard: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> VocabularyReport:
@@ -69,4 +84,5 @@ class VocabularyReport:
             fields.integer(data, "words"),
             fields.strings(data, "guessed"),
             fields.number(data, "seconds"),
+            fields.strings(data, "unheard") if "unheard" in data else (),
         )
