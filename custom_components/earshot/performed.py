@@ -8,7 +8,8 @@ from homeassistant.components.automation import (
     BaseAutomationEntity,
 )
 from homeassistant.components.intent_script import DOMAIN as INTENT_SCRIPT
-from homeassistant.components.script import DOMAIN as SCRIPT, BaseScriptEntity
+from homeassistant.components.script import BaseScriptEntity
+from homeassistant.components.script.const import DOMAIN as SCRIPT
 from homeassistant.const import (
     ATTR_AREA_ID,
     ATTR_DEVICE_ID,

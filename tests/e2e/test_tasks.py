@@ -93,6 +93,42 @@ async def test_hands_free_tasks(furnished: House) -> None:
     assert done["response"].casefold().startswith("yes")
 
 
+async def test_a_sentence_of_the_homes_own_starts_its_automation(
+    furnished: House,
+) -> None:
+    house = furnished
+    path = "/api/config/automation/config/tasks_party"
+    await house.client.request(
+        "POST",
+        path,
+        {
+            "alias": "Party",
+            "triggers": [
+                {
+                    "trigger": "conversation",
+                    "command": ["start party mode in [the] {area}"],
+                }
+            ],
+            "actions": [
+                {"action": "scene.turn_on", "target": {"entity_id": MOVIE}},
+                {"set_conversation_response": "Party in {{ trigger.slots.area }}"},
+            ],
+        },
+    )
+    try:
+        # It is told to the server, which compiles it.
+        await asyncio.sleep(8)
+        began = time.time()
+        done = await _say(house, "start party mode in the kitchen")
+        assert (done["intent"], done["source"]) == ("SentenceTrigger", "trigger")
+        assert done["targets"] == ["automation.party"]
+        assert done["response"].casefold() == "party in kitchen"
+        scene = house.journal.messages(began, "earshot/tasks/scene")
+        assert [one.payload for one in scene]
+    finally:
+        await house.client.request("DELETE", path)
+
+
 async def _say(house: House, text: str) -> dict[str, Any]:
     """Say something, by the first voice that is heard; return what was done."""
     heard: list[str] = []
