@@ -70,7 +70,8 @@ async def async_run_command(
 async def _async_run(turn: _Turn) -> CommandOutcome:
     hass, transcript = turn.hass, turn.transcript
     pending = turn.question.take(hass, transcript)
-    said = answer(transcript)
+    protected = pending is not None and pending.protected
+    said = answer(transcript, turn.rights.code_words if protected else None)
     if pending is not None and said is not None:
         return await _async_answered(turn, pending, said)
     outcome = await _async_trigger(turn)
@@ -237,12 +238,20 @@ def _judge(turn: _Turn, understood: CommandOutcome, scope: Reach) -> CommandOutc
         return understood
     turn.question.ask(
         turn.hass,
-        Pending(name, understood.slots, scope.ids, understood.source, turn.transcript),
+        Pending(
+            name,
+            understood.slots,
+            scope.ids,
+            understood.source,
+            turn.transcript,
+            bool(scope.protected),
+        ),
     )
+    by_code = bool(scope.protected) and turn.rights.code_words is not None
     return replace(
         understood,
         targets=list(scope.protected or scope.changing),
-        response=question_about(turn.transcript.language, name, scope),
+        response=question_about(turn.transcript.language, name, scope, by_code),
         refused=NEEDS_CONFIRMATION,
     )
 

@@ -43,9 +43,11 @@ from .client import (
     ProtocolMismatch,
     TlsFailed,
 )
+from .confirm import usable_code
 from .const import (
     CONF_ALARM_PANEL,
     CONF_BASE_TOPIC,
+    CONF_CODE_WORDS,
     CONF_MEDIA,
     CONF_PUBLISH_LEVEL,
     CONF_TTS,
@@ -61,7 +63,7 @@ from .coordinator import async_create_client
 from .microphone_flow import MicrophoneFlow
 from .route_flow import RouteFlow
 
-TOKEN = TextSelector(
+SECRET = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off")
 )
 
@@ -74,17 +76,17 @@ SERVER_SCHEMA = vol.Schema(
             ),
             vol.Coerce(int),
         ),
-        vol.Required(CONF_TOKEN): TOKEN,
+        vol.Required(CONF_TOKEN): SECRET,
         vol.Required(CONF_SSL, default=False): BooleanSelector(),
         vol.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
     }
 )
 
-TOKEN_SCHEMA = vol.Schema({vol.Required(CONF_TOKEN): TOKEN})
+TOKEN_SCHEMA = vol.Schema({vol.Required(CONF_TOKEN): SECRET})
 
 DISCOVERED_SCHEMA = vol.Schema(
     {
-        vol.Required(CONF_TOKEN): TOKEN,
+        vol.Required(CONF_TOKEN): SECRET,
         vol.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
     }
 )
@@ -96,6 +98,7 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(domain="alarm_control_panel")
         ),
+        vol.Optional(CONF_CODE_WORDS): SECRET,
         vol.Optional(CONF_MEDIA): TextSelector(TextSelectorConfig(multiple=True)),
         vol.Optional(CONF_TTS): EntitySelector(EntitySelectorConfig(domain="tts")),
         vol.Required(CONF_UNASKED, default=DEFAULT_UNASKED): vol.All(
@@ -289,7 +292,12 @@ class EarshotOptionsFlow(OptionsFlow):
                 mqtt.valid_publish_topic(base)
             except vol.Invalid:
                 errors[CONF_BASE_TOPIC] = "invalid_topic"
-            else:
+            code = user_input.pop(CONF_CODE_WORDS, "").strip()
+            if code and not usable_code(code):
+                errors[CONF_CODE_WORDS] = "invalid_code_words"
+            if code:
+                user_input[CONF_CODE_WORDS] = code
+            if not errors:
                 return self.async_create_entry(
                     data=user_input | {CONF_BASE_TOPIC: base}
                 )

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+import re
 from typing import Any, Final, Literal
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import intent
 
 from .client import Transcript
+from .client.vocabulary import MAX_PHRASE
 from .guard import Reach
 
 ANSWER_S = 15.0
@@ -28,13 +30,17 @@ automation's sentence trigger."""
 
 @dataclass(frozen=True)
 class Pending:
-    """A command that waits for its yes; `targets` is all that it acted on when asked."""
+    """A command that waits for its yes; `targets` is all that it acted on when asked.
+
+    `protected`: the code words are its only yes, where there are some.
+    """
 
     intent: str
     slots: dict[str, Any]
     targets: frozenset[str]
     source: Source
     asked: Transcript
+    protected: bool = False
 
 
 @dataclass
@@ -91,6 +97,7 @@ class _Words:
     many: str
     including: str
     ask: str
+    ask_code: str
     silent: str
 
 
@@ -147,6 +154,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} devices",
         "{what}, including {protected}",
         "{deed}? Say yes please, or no thank you.",
+        "{deed}? Say the code words, or no thank you.",
         "{what} did not answer.",
     ),
     "de": _Words(
@@ -160,6 +168,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} Geräte",
         "{what} mit {protected}",
         "{deed}? Sag ja oder nein.",
+        "{deed}? Sag die Codewörter oder nein.",
         "{what} antwortet nicht.",
     ),
     "fr": _Words(
@@ -173,6 +182,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} appareils",
         "{what}, dont {protected}",
         "{deed} ? Dites oui ou non.",
+        "{deed} ? Dites les mots de code ou non.",
         "{what} ne répond pas.",
     ),
     "es": _Words(
@@ -186,6 +196,7 @@ _LANGUAGES: Final[Mapping[str, _Words]] = {
         "{count} dispositivos",
         "{what}, incluido {protected}",
         "{deed}? Diga sí o no.",
+        "{deed}? Diga las palabras clave o no.",
         "{what} no responde.",
     ),
 }
@@ -197,16 +208,44 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().translate(marks).split())
 
 
-def answer(said: Transcript) -> Answer | None:
-    """Return what a text answers; None if it is no answer, but something else."""
+HIDDEN: Final = "***"
+"""What is published instead of the code words."""
+
+_CODE: Final = re.compile(r"(?:[^\W\d_]|')+(?: (?:[^\W\d_]|')+){1,5}")
+
+
+def usable_code(words: str) -> bool:
+    """Tell whether these can be code words: heard as they are, and no common answer."""
+    answers = (answer for one in _LANGUAGES.values() for answer in one.yes | one.no)
+    return (
+        _CODE.fullmatch(words) is not None
+        and len(words) <= MAX_PHRASE
+        and plain(words) not in answers
+    )
+
+
+def says(said: Transcript, code_words: str | None) -> bool:
+    """Tell whether a text is the code words."""
+    return code_words is not None and plain(said.text) == plain(code_words)
+
+
+def answer(said: Transcript, code_words: str | None = None) -> Answer | None:
+    """Return what a text answers; None if it is no answer, but something else.
+
+    With code words only they agree: any other yes declines.
+    """
     words = _words(said.language)
     text = plain(said.text)
+    if code_words is not None and text in words.yes | {plain(code_words)}:
+        return "yes" if text == plain(code_words) else "no"
     if text in words.yes:
         return "yes"
     return "no" if text in words.no else None
 
 
-def question_about(language: str, intent_type: str, scope: Reach) -> str:
+def question_about(
+    language: str, intent_type: str, scope: Reach, code_words: bool = False
+) -> str:
     """Return a question that names what would be done, in words of our own.
 
     Names are the home's; nothing that was said is repeated.
@@ -223,7 +262,8 @@ def question_about(language: str, intent_type: str, scope: Reach) -> str:
     kinds = ((intent_type, domain), (intent_type, ""), ("", domain), ("", ""))
     deed = next(words.do[kind] for kind in kinds if kind in words.do)
     text = deed.format(what=what)
-    return words.ask.format(deed=text[0].upper() + text[1:])
+    ask = words.ask_code if code_words else words.ask
+    return ask.format(deed=text[0].upper() + text[1:])
 
 
 def silence_of(language: str, names: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.const import CONF_HOST, CONF_TOKEN, CONF_URL
 from homeassistant.core import HomeAssistant
 
+from .const import CONF_CODE_WORDS
 from .coordinator import EarshotConfigEntry
 
-TO_REDACT = {CONF_HOST, CONF_TOKEN, CONF_URL}
+TO_REDACT = {CONF_CODE_WORDS, CONF_HOST, CONF_TOKEN, CONF_URL}
 
 
 async def async_get_config_entry_diagnostics(
@@ -23,7 +24,7 @@ async def async_get_config_entry_diagnostics(
     del info["id"]
     return {
         "entry": async_redact_data(entry.data, TO_REDACT),
-        "options": dict(entry.options),
+        "options": async_redact_data(entry.options, TO_REDACT),
         "server": {"available": data.coordinator.last_update_success, **info},
         "mqtt": {
             "connected": data.publisher.connected,

@@ -48,12 +48,14 @@ class Rights:
     """One microphone's rights.
 
     `unasked`: so many entities it changes unasked; `outdoor`: anybody may speak to
-    it; `panel`: the alarm panel that counts, None: any that there is.
+    it; `panel`: the alarm panel that counts, None: any that there is; `code_words`: what
+    alone confirms what is protected, None: any yes.
     """
 
     unasked: int = DEFAULT_UNASKED
     outdoor: bool = False
     panel: str | None = None
+    code_words: str | None = None
 
     def refusal(
         self, hass: HomeAssistant, intent_type: str, scope: Reach, device_id: str | None

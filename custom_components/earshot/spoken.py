@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 import logging
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from homeassistant.helpers import device_registry as dr
 from . import payloads
 from .client import Transcript
 from .commands import async_run_command
-from .confirm import Question, aloud
+from .confirm import HIDDEN, Question, aloud, says
 from .const import (
     CONF_ALARM_PANEL,
+    CONF_CODE_WORDS,
     CONF_PLACE,
     CONF_PLAYERS,
     CONF_SLUG,
@@ -72,6 +74,7 @@ class Spoken:
             unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
             outdoor=subentry.data.get(CONF_PLACE) == OUTDOOR,
             panel=entry.options.get(CONF_ALARM_PANEL),
+            code_words=entry.options.get(CONF_CODE_WORDS),
         )
 
     @callback
@@ -162,6 +165,8 @@ class Spoken:
             # An engine that writes down any speech hears more than commands: what
             # people say to each other is nobody's business.
             return
+        if says(transcript, self._rights.code_words):
+            transcript = replace(transcript, text=HIDDEN)
         self._publisher.send(
             payloads.transcript_topic(self._slug),
             payloads.transcript_payload(transcript),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 import logging
 from typing import Any
 
@@ -39,8 +40,9 @@ from .client.vocabulary import (
     MAX_MEDIA,
     MAX_NAMES,
     MAX_PHRASE,
+    MAX_SENTENCES,
 )
-from .const import ASSISTANT, CONF_MEDIA
+from .const import ASSISTANT, CONF_CODE_WORDS, CONF_MEDIA
 from .custom_sentences import CustomSentences, async_custom_sentences
 from .read_list import open_items
 
@@ -86,7 +88,7 @@ def async_build(
         tuple(floors[:MAX_FLOORS]),
         _items(hass, [entity.id for entity in entities if entity.domain == "todo"]),
         _phrases(media)[:MAX_MEDIA],
-        custom.sentences,
+        custom.sentences[:MAX_SENTENCES],
         custom.lists,
     )
 
@@ -206,6 +208,9 @@ class VocabularySync:
             self._due.clear()
             media = self._entry.options.get(CONF_MEDIA, ())
             custom = await async_custom_sentences(self._hass, self._language)
+            code = self._entry.options.get(CONF_CODE_WORDS)
+            if code is not None:
+                custom = replace(custom, sentences=(code, *custom.sentences))
             vocabulary = async_build(self._hass, self._language, media, custom)
             if vocabulary != self._sent:
                 await self._async_send(vocabulary)
@@ -225,8 +230,9 @@ class VocabularySync:
             report.sentences,
             report.words,
         )
-        if report.unheard:
-            _LOGGER.info("These sentences cannot be heard: %s", report.unheard)
+        unheard = set(report.unheard) - {self._entry.options.get(CONF_CODE_WORDS)}
+        if unheard:
+            _LOGGER.info("These sentences cannot be heard: %s", sorted(unheard))
 
 
 @callback

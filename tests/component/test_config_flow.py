@@ -276,11 +276,22 @@ async def test_the_options_are_checked_and_taken(
         assert flow["errors"] == {"base_topic": "invalid_topic"}
     flow = await hass.config_entries.options.async_configure(
         flow["flow_id"],
-        {"base_topic": " home/ears/ ", "publish_level": True, "media": ["Jazz Radio"]},
+        {"base_topic": "ears", "publish_level": True, "code_words": "yes please"},
+    )
+    assert flow["errors"] == {"code_words": "invalid_code_words"}
+    flow = await hass.config_entries.options.async_configure(
+        flow["flow_id"],
+        {
+            "base_topic": " home/ears/ ",
+            "publish_level": True,
+            "media": ["Jazz Radio"],
+            "code_words": " purple elephant ",
+        },
     )
     assert flow["type"] is FlowResultType.CREATE_ENTRY
     assert entry.options == {
         "base_topic": "home/ears",
+        "code_words": "purple elephant",
         "media": ["Jazz Radio"],
         "publish_level": True,
         "unasked": 5,

@@ -6,16 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
+    async_fire_time_changed,
     async_mock_service,
 )
 
 from custom_components.earshot import confirm
 from custom_components.earshot.client import Intent
 from custom_components.earshot.commands import async_run_command
-from custom_components.earshot.confirm import Question, answer
+from custom_components.earshot.confirm import (
+    Question,
+    answer,
+    question_about,
+    usable_code,
+)
+from custom_components.earshot.diagnostics import async_get_config_entry_diagnostics
+from custom_components.earshot.guard import Reach
 from custom_components.earshot.outcome import (
     CHANGED,
     NEEDS_CONFIRMATION,
@@ -38,6 +47,7 @@ class Speaker:
         """Stand in front of it; without a device it is nowhere."""
         self.hass, self.device_id = hass, device_id
         self.question = Question()
+        self.rights = Rights()
 
     async def __call__(
         self,
@@ -50,7 +60,7 @@ class Speaker:
         time = NOON + timedelta(seconds=after)
         transcript = replace(said(text, meant), start=time, end=time, language=language)
         return await async_run_command(
-            self.hass, transcript, self.device_id, Rights(), self.question
+            self.hass, transcript, self.device_id, self.rights, self.question
         )
 
 
@@ -301,3 +311,96 @@ async def test_a_yes_over_the_stream_is_done_and_published(
     await wait_for(lambda: witness.on("earshot/intent/HassTurnOn"))
     assert witness.json("earshot/intent/HassTurnOn") == [done]
     assert len(lights) == 1
+
+
+CODED = Rights(code_words="Purple Elephant")
+
+
+async def test_with_code_words_a_mere_yes_opens_nothing(
+    speak: Speaker, calls: Calls
+) -> None:
+    speak.rights = CODED
+    for yes in ("yes please", "confirm", "no thank you", "purple elephants", "purple"):
+        asked = await speak("unlock the front door")
+        assert asked.refused == NEEDS_CONFIRMATION
+        assert asked.response == (
+            "Unlock Front Door? Say the code words, or no thank you."
+        )
+        assert (await speak(yes)).refused in (NOT_CONFIRMED, NOT_UNDERSTOOD)
+        assert (await speak("purple elephant")).refused == NOT_UNDERSTOOD
+    assert called(calls) == []
+    await speak("unlock the front door")
+    assert (await speak("Purple elephant.")).refused is None
+    assert called(calls) == UNLOCKED
+
+
+async def test_what_is_only_many_needs_no_code_words(
+    speak: Speaker, calls: Calls, furnish: Furnish
+) -> None:
+    for number in range(6):
+        furnish(f"light.l{number}", f"Lamp {number}", "Hall")
+    speak.rights = CODED
+    asked = await speak("turn on the lights in the hall")
+    assert "yes please" in asked.response
+    assert (await speak("purple elephant")).refused == NOT_UNDERSTOOD
+    await speak("turn on the lights in the hall")
+    assert (await speak("yes please")).refused is None
+    assert len(called(calls)) == 6
+
+
+@pytest.mark.parametrize("language", ["de-DE", "fr", "es", "tlh"])
+async def test_every_language_asks_for_the_code_words(language: str) -> None:
+    plain = question_about(language, "HassTurnOff", Reach())
+    assert question_about(language, "HassTurnOff", Reach(), code_words=True) != plain
+
+
+@pytest.mark.parametrize(
+    ("words", "usable"),
+    [
+        ("purple elephant", True),
+        ("l'éléphant violet", True),
+        ("purple", False),
+        ("Yes please", False),
+        ("no danke", True),
+        ("nein danke", False),
+        ("gate 7", False),
+        ("(any|thing) goes", False),
+        ("one two three four five six seven", False),
+        ("a" * 40 + " " + "b" * 40, False),
+    ],
+)
+def test_code_words_are_words(words: str, usable: bool) -> None:
+    assert usable_code(words) is usable
+
+
+async def test_code_words_are_heard_and_published_nowhere(
+    hass: HomeAssistant,
+    calls: Calls,
+    server: FakeServer,
+    mqtt_entry: MockConfigEntry,
+    witness: Witness,
+    furnish: Furnish,
+    tone: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    furnish("lock.door", "Front Door", "Hall", state="locked")
+    source = microphone({"url": str(tone)})
+    options = {"code_words": "Purple Elephant"}
+    entry = await set_up(hass, server, source, options=options)
+    stream = await server.stream()
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=3))
+    await wait_for(lambda: server.vocabularies)
+    assert server.vocabularies[-1]["sentences"] == ["Purple Elephant"]
+    await stream.transcript("unlock the front door")
+    await wait_for(lambda: len(witness.on("earshot/kitchen/intent")) == 1)
+    await stream.transcript("purple elephant", seconds=0)
+    await wait_for(lambda: len(witness.on("earshot/kitchen/intent")) == 2)
+    done = witness.json("earshot/kitchen/intent")[-1]
+    assert (done["intent"], done["text"]) == ("HassTurnOff", "***")
+    assert called(calls) == UNLOCKED
+    told = "".join(message.payload for message in witness.heard).casefold()
+    assert "unlock the front door" in told
+    assert "elephant" not in told
+    assert "elephant" not in caplog.text.casefold()
+    found = await async_get_config_entry_diagnostics(hass, entry)
+    assert "elephant" not in str(found).casefold()
