@@ -30,7 +30,7 @@ from model_server.engines.base import Pcm
 from model_server.engines.embedded import rejection
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import cached_home
-from model_server.engines.embedded.speech import Finding, judge, look
+from model_server.engines.embedded.phonetic import Finding, judge, look
 from model_server.engines.embedded.trim import trim
 from model_server.evaluation import synthesis
 from model_server.evaluation.reading import Meaning, Reading

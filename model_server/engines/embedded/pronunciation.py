@@ -127,6 +127,13 @@ def _ordinal(number: int) -> tuple[str, ...]:
     return tuple(text.replace("-", " ").split())
 
 
+def spoken_forms(word: str) -> tuple[str, ...]:
+    """Return what is said where a word is written that is a number or holds one."""
+    number = re.fullmatch(r"\d{1,4}(\.5)?", word)
+    ways = spoken_number(float(word)) if number else (_parts(word),)
+    return tuple(" ".join(way) for way in ways)
+
+
 def _parts(word: str) -> tuple[str, ...]:
     """Take a written word apart into what a dictionary may have.
 

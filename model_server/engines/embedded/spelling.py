@@ -1,0 +1,115 @@
+"""A home's grammar letter by letter: which texts are the beginning of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+import unicodedata
+
+from .grammar import Grammar
+from .pronunciation import spoken_forms
+
+Places = Mapping[tuple[int, int], tuple[str, ...]]
+"""Where a text may have come to, with the words that led there."""
+
+
+def letters(text: str) -> str:
+    """Return what is compared of a text: small letters, digits and spaces."""
+    plain = unicodedata.normalize("NFKD", text.casefold()).replace("%", " percent ")
+    kept = (" " if char in "-/" else char for char in plain)
+    return "".join(char for char in kept if char.isalnum() or char == " ")
+
+
+class Spelling:
+    """Walks a grammar with texts: a word may be spelled in several ways.
+
+    Spaces between words may be missing ("bedlight"), and numbers be digits or words.
+    """
+
+    def __init__(self, grammar: Grammar) -> None:
+        """Take a grammar; its states are spelled out when somebody comes there."""
+        self._accepting = frozenset(grammar.accepting)
+        self._arcs: dict[int, list[tuple[str, int]]] = {}
+        for source, target, word in grammar.arcs:
+            self._arcs.setdefault(source, []).append((word, target))
+        self._spelled: dict[int, tuple[_Children, _Ends]] = {}
+
+    @property
+    def begin(self) -> Places:
+        """Return where nothing has been written."""
+        return {(0, 0): ()}
+
+    def go(self, places: Places, text: str) -> Places:
+        """Return where more of a text leads; nowhere if no sentence begins like that."""
+        for char in text:
+            places = self._step(places, char)
+            if not places:
+                break
+        return places
+
+    def follows(self, places: Places) -> set[str]:
+        """Return the letters that may come next, the space among them."""
+        found = {" "}
+        for state, node in places:
+            children, ends = self._state(state)
+            found.update(children[node])
+            for target in ends[node]:
+                found.update(self._state(target)[0][0])
+        return found
+
+    def whole(self, places: Places) -> tuple[str, ...] | None:
+        """Return the words if they are a sentence that may end here."""
+        for (state, node), words in places.items():
+            if node == 0 and state in self._accepting:
+                return words
+            for target, word in self._state(state)[1][node].items():
+                if target in self._accepting:
+                    return (*words, word)
+        return None
+
+    def _step(self, places: Places, char: str) -> Places:
+        found: dict[tuple[int, int], tuple[str, ...]] = {}
+        for (state, node), words in places.items():
+            children, ends = self._state(state)
+            after = children[node].get(char)
+            if after is not None:
+                found.setdefault((state, after), words)
+            if char == " " and node == 0:
+                found.setdefault((state, 0), words)
+            for target, word in ends[node].items():
+                if char == " ":
+                    found.setdefault((target, 0), (*words, word))
+                    continue
+                begun = self._state(target)[0][0].get(char)
+                if begun is not None:
+                    found.setdefault((target, begun), (*words, word))
+        return found
+
+    def _state(self, state: int) -> tuple[_Children, _Ends]:
+        if state not in self._spelled:
+            self._spelled[state] = _spell(self._arcs.get(state, ()))
+        return self._spelled[state]
+
+
+_Children = list[dict[str, int]]
+"""The nodes of a tree of letters: node 0 is its root."""
+
+_Ends = list[dict[int, str]]
+"""The words that end in each node, by the state that they lead to."""
+
+
+def _spell(arcs: Iterable[tuple[str, int]]) -> tuple[_Children, _Ends]:
+    """Spell the words of a state's arcs."""
+    children: _Children = [{}]
+    ends: _Ends = [{}]
+    for word, target in arcs:
+        for form in {word, *spoken_forms(word)}:
+            node = 0
+            for char in letters(form):
+                if char not in children[node]:
+                    children[node][char] = len(children)
+                    children.append({})
+                    ends.append({})
+                node = children[node][char]
+            if node:
+                ends[node].setdefault(target, word)
+    return children, ends
