@@ -76,7 +76,7 @@ def spoken() -> Iterator[Scene]:
 
 def hands_free() -> Iterator[Scene]:
     """Yield a task that is done, and one that needs a yes, which nobody says."""
-    voice = audio.VOICES[2]
+    voice = audio.VOICES[0]
     for text, title, outcome in (
         (
             "add milk to my shopping list",

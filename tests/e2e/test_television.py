@@ -45,11 +45,11 @@ async def coded(house: House) -> AsyncIterator[House]:
 async def test_a_television_opens_nothing(coded: House) -> None:
     began = time.time()
     for number, text in enumerate(SAID):
-        await _play(coded, _broadcast(text, audio.VOICES[number % 2 * 2], number))
+        await _play(coded, _broadcast(text, audio.VOICES[number % 2 * 3], number))
     # A question, if one of them led to it, has had no answer yet: here it is tried.
     for pair in (("unlock the front door", "yes please"), ("yes please", "do it")):
         for text in pair:
-            await _play(coded, audio.speak(text, audio.VOICES[2]))
+            await _play(coded, audio.speak(text, audio.VOICES[3]))
     told = [message.json() for message in coded.journal.messages(began, INTENT)]
     assert [one for one in told if one["refused"] is None] == []
     # It was heard, and was asked about: the test would see a house that obeys.
@@ -59,7 +59,7 @@ async def test_a_television_opens_nothing(coded: House) -> None:
 
 async def test_the_code_words_open_it_and_are_told_nobody(coded: House) -> None:
     began = time.time()
-    for voice in (audio.VOICES[0], audio.VOICES[2]):
+    for voice in (audio.VOICES[0], audio.VOICES[3]):
         await _say(coded, "unlock the front door", voice)
         done = await _say(coded, CODE, voice)
         if done is not None and done["refused"] is None:

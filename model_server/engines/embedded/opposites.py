@@ -33,7 +33,7 @@ _HUM_ALONE = 2.5
 # "Unlock" is longer than "lock", so their scores lie apart without another witness:
 # four voices over a household's noise gave 27 to 103 nats, and -8 to 8 for one voice
 # whose "lock" sounds like either.
-_LOCK_MARGIN = 15.0
+LOCK_MARGIN = 15.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Opposition:
     def settled(self, confidence: float) -> bool:
         """Whether that is enough to act on a sentence of this confidence."""
         if self.hum is None:
-            return self.margin >= _LOCK_MARGIN
+            return self.margin >= LOCK_MARGIN
         together = _clip(self.margin, _MOST_SCORE) + _clip(self.hum, _MOST_HUM)
         if self.margin < _MARGIN or together < _SURE:
             return False

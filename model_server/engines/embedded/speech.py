@@ -73,7 +73,7 @@ class EmbeddedRecognizer:
     def _listen_to(self, home: Home) -> _Ear:
         if self._weights is None:
             return PhoneticEar(home)
-        return WritingEar(moonshine.load(self._weights), home.grammar)
+        return WritingEar(moonshine.load(self._weights), home)
 
     def recognize(self, pcm: Pcm, language: str) -> Recognition:
         """Recognise one utterance, (samples,) with up to 0.65 s of margin around it.

@@ -13,8 +13,11 @@ from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Hypothesis, Pcm, Recognition, Rejection
 
 from .cleaning import clean
+from .decoder import GrammarDecoder
 from .grammar import Grammar
+from .home import Home
 from .moonshine import FIRST, LAST, Moonshine
+from .opposites import LOCK_MARGIN
 from .spelling import Places, Spelling, letters
 from .trim import dither, trim
 
@@ -44,6 +47,8 @@ OPPOSITES = {
     "down": "up",
 }
 """Words that must never be confused."""
+
+_LOCKS = frozenset({"lock", "unlock"})
 
 # What Home Assistant understands the same without.
 _FUNCTION_WORDS = frozenset(
@@ -101,9 +106,6 @@ POSSIBLE = 0.4
 says a wake word means to command."""
 _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
-_MARGIN_ASKED = 1.0
-"""The same for locking and unlocking: Home Assistant asks before it does either."""
-
 # What fits so badly is wrong.
 _LEAST, _LEAST_EACH = -25.0, -4.0
 
@@ -111,10 +113,11 @@ _LEAST, _LEAST_EACH = -25.0, -4.0
 class WritingEar:
     """Hears one home's sentences by writing them down."""
 
-    def __init__(self, model: Moonshine, grammar: Grammar) -> None:
-        """Take the network and the sentences."""
+    def __init__(self, model: Moonshine, home: Home) -> None:
+        """Take the network and the sentences; half a second."""
         self._model = model
-        self._spelling = Spelling(grammar)
+        self._spelling = Spelling(home.grammar)
+        self._phones = GrammarDecoder(home)
         self._letters = tuple(
             None if token is None or token.isspace() else letters(token)
             for token in model.tokens
@@ -146,12 +149,28 @@ class WritingEar:
             # Others have crowded it out, or it is not worth a thought.
             for text in _opposites(best.text):
                 opposed += self.sentences(heard, Spelling(_only(text)))
+        gap = _lead(best, opposed)
+        if gap < _MARGIN and not _LOCKS.isdisjoint(best.text.split()):
+            other = max(opposed, key=lambda one: one.score)
+            if abs(ahead := self._ahead(best, other, speech)) >= LOCK_MARGIN:
+                best, gap = best if ahead > 0 else other, _FAR
         return Finding(
             best,
             lead=_lead(best, [one for one in found if _core(one) != _core(best)]),
-            opposed=_lead(best, opposed),
+            opposed=gap,
             seconds=len(speech) / SAMPLE_RATE,
         )
+
+    def _ahead(self, one: Sentence, other: Sentence, speech: Pcm) -> float:
+        """Return by how much more the phones speak for one than for the other, in nats.
+
+        The network writes "and lock" for "unlock" readily; the phones tell them apart.
+        """
+        laid = [
+            self._phones.align(each.text.split(), dither(speech)).score
+            for each in (one, other)
+        ]
+        return laid[0] - laid[1]
 
     def sentences(self, pcm: Pcm, spelling: Spelling) -> list[Sentence]:
         """Return the sentences that were possibly said in trimmed speech, likeliest first."""
@@ -217,9 +236,7 @@ def judge(finding: Finding) -> Recognition:
     """
     sure = confidence(finding)
     unlikely = finding.best.score < _LEAST or sure < POSSIBLE
-    words = finding.best.text.split()
-    asked = "lock" in words or "unlock" in words
-    if unlikely or finding.opposed < (_MARGIN_ASKED if asked else _MARGIN):
+    if unlikely or finding.opposed < _MARGIN:
         return Recognition(text="", confidence=sure, rejected="no_command")
     text = finding.best.text
     if sure < ACCEPTED:
