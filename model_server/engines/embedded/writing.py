@@ -104,6 +104,8 @@ ACCEPTED = 0.7
 POSSIBLE = 0.4
 """From here on it may be one, where somebody asked to be heard: who presses a button or
 says a wake word means to command."""
+_ACCEPTED_LOCKS = 0.5
+"""The same for locking and unlocking, which Home Assistant asks about before it does it."""
 _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
 # What fits so badly is wrong.
@@ -152,8 +154,9 @@ class WritingEar:
         gap = _lead(best, opposed)
         if gap < _MARGIN and not _LOCKS.isdisjoint(best.text.split()):
             other = max(opposed, key=lambda one: one.score)
-            if abs(ahead := self._ahead(best, other, speech)) >= LOCK_MARGIN:
-                best, gap = best if ahead > 0 else other, _FAR
+            gap += self._ahead(best, other, speech) * _MARGIN / LOCK_MARGIN
+            if gap < 0:
+                best, gap = other, -gap
         return Finding(
             best,
             lead=_lead(best, [one for one in found if _core(one) != _core(best)]),
@@ -239,7 +242,7 @@ def judge(finding: Finding) -> Recognition:
     if unlikely or finding.opposed < _MARGIN:
         return Recognition(text="", confidence=sure, rejected="no_command")
     text = finding.best.text
-    if sure < ACCEPTED:
+    if sure < (ACCEPTED if _LOCKS.isdisjoint(text.split()) else _ACCEPTED_LOCKS):
         perhaps = Hypothesis(text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=text, confidence=sure)
