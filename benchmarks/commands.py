@@ -1,19 +1,20 @@
 """How well the embedded recogniser hears commands, and what else it takes for one.
 
 `python -m benchmarks.commands` prints the table of docs/benchmarks.md; `--json`
-the same for programs; `--fit` also the constants of rejection.py. Recordings are
+the same for programs; `--fit` also constants for writing.py, or with `--phonetic`, which
+measures pocketsphinx, those of rejection.py. Recordings are
 read from ../shared/data (or EARSHOT_DATA); synthesised speech is made on the spot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import csv
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 import json
 import os
 from pathlib import Path
-import tempfile
 import time
 from typing import Annotated, Literal
 
@@ -27,11 +28,12 @@ import typer
 
 from benchmarks.spoken import COMMANDS, TALK, VOICES, say
 from model_server.engines.base import Pcm
-from model_server.engines.embedded import rejection
+from model_server.engines.embedded import moonshine, phonetic, writing
 from model_server.engines.embedded.decoder import GrammarDecoder
-from model_server.engines.embedded.home import cached_home
-from model_server.engines.embedded.phonetic import Finding, judge, look
+from model_server.engines.embedded.home import compile_home
+from model_server.engines.embedded.sentences import ANSWERS
 from model_server.engines.embedded.trim import trim
+from model_server.engines.embedded.writing import WritingEar
 from model_server.evaluation import synthesis
 from model_server.evaluation.reading import Meaning, Reading
 from tests.server.homes import family_home
@@ -54,14 +56,26 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The likeliest sentence, what speaks for it (terms,), and whether that is enough."""
+
+    text: str = ""
+    features: npt.NDArray[np.float64] | None = None
+    accepted: bool = False
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What was found in a clip, how long that took (s), and what was meant."""
+    """What was found in a clip, how long that took (s), and what was meant.
+
+    What has no intent, as an answer, is its own meaning.
+    """
 
     clip: Clip
-    finding: Finding | None
+    found: Found
     seconds: float
-    meant: Meaning | None
-    heard: Meaning | None
+    meant: Meaning | str | None
+    heard: Meaning | str | None
 
 
 def recorded(agent: Reading) -> Iterator[Clip]:
@@ -95,6 +109,8 @@ def synthesised() -> Iterator[Clip]:
     for voice in VOICES:
         for text in COMMANDS:
             yield Clip("synthesised", voice, text, say(text, voice))
+        for text in ANSWERS:
+            yield Clip("answers", voice, text, say(text, voice))
         for text in TALK:
             yield Clip("talk", voice, None, say(text, voice))
     for seed in range(20):
@@ -120,23 +136,39 @@ def noisy(clips: Iterable[Clip], snr_db: float) -> Iterator[Clip]:
         yield replace(clip, subset=f"{clip.subset}, {snr_db:g} dB", pcm=mixed)
 
 
+def writing_look(ear: WritingEar, pcm: Pcm) -> Found:
+    """Look at an utterance, (samples,), by the network."""
+    finding = ear.look(pcm)
+    if isinstance(finding, bool):
+        return Found()
+    accepted = bool(writing.judge(finding).text)
+    return Found(finding.best.text, finding.features(), accepted)
+
+
+def phonetic_look(decoder: GrammarDecoder, pcm: Pcm) -> Found:
+    """Look at an utterance, (samples,), by its phones."""
+    finding = phonetic.look(decoder, pcm)
+    if finding is None or finding.evidence is None:
+        return Found()
+    accepted = bool(phonetic.judge(finding).text)
+    return Found(finding.text, finding.evidence.features(), accepted)
+
+
 def hear(
-    clips: Iterable[Clip], decoder: GrammarDecoder, agent: Reading
+    clips: Iterable[Clip], look: Callable[[Pcm], Found], agent: Reading
 ) -> list[Outcome]:
     """Run the recogniser's own steps over clips, and keep what each found."""
+
+    def meaning(text: str | None) -> Meaning | str | None:
+        return (agent.read(text) or text) if text else None
+
     outcomes = []
     for clip in clips:
         start = time.perf_counter()
-        finding = look(decoder, clip.pcm)
+        found = look(clip.pcm)
         seconds = time.perf_counter() - start
         outcomes.append(
-            Outcome(
-                clip,
-                finding,
-                seconds,
-                agent.read(clip.label) if clip.label else None,
-                agent.read(finding.text) if finding and finding.text else None,
-            )
+            Outcome(clip, found, seconds, meaning(clip.label), meaning(found.text))
         )
     return outcomes
 
@@ -159,11 +191,7 @@ class Row:
 
 def summarise(outcomes: list[Outcome]) -> Row:
     """Count one subset; of negatives every acceptance is wrong."""
-    accepted = [
-        outcome
-        for outcome in outcomes
-        if outcome.finding and judge(outcome.finding).text
-    ]
+    accepted = [outcome for outcome in outcomes if outcome.found.accepted]
     right = sum(
         outcome.meant is not None and outcome.meant == outcome.heard
         for outcome in accepted
@@ -187,23 +215,15 @@ def summarise(outcomes: list[Outcome]) -> Row:
 
 def _flipped(outcome: Outcome) -> bool:
     pair = {"HassTurnOn", "HassTurnOff"}
-    if outcome.meant is None or outcome.heard is None:
+    if not isinstance(outcome.meant, tuple) or not isinstance(outcome.heard, tuple):
         return False
     return {outcome.meant[0], outcome.heard[0]} == pair
 
 
 def fit(outcomes: list[Outcome]) -> tuple[float, npt.NDArray[np.float64]]:
     """Fit the confidence: logistic regression, each side of equal weight in all."""
-    rows = [
-        outcome for outcome in outcomes if outcome.finding and outcome.finding.evidence
-    ]
-    features = np.array(
-        [
-            outcome.finding.evidence.features()
-            for outcome in rows
-            if outcome.finding and outcome.finding.evidence
-        ]
-    )
+    rows = [outcome for outcome in outcomes if outcome.found.features is not None]
+    features = np.array([outcome.found.features for outcome in rows])
     right = np.array(
         [
             outcome.meant is not None and outcome.meant == outcome.heard
@@ -233,8 +253,8 @@ def cross_fit(outcomes: list[Outcome]) -> list[tuple[Outcome, float]]:
         for outcome in outcomes:
             if side[outcome.clip.voice] == fold:
                 logit = -50.0
-                if outcome.finding and outcome.finding.evidence:
-                    logit = bias + float(outcome.finding.evidence.features() @ weights)
+                if outcome.found.features is not None:
+                    logit = bias + float(outcome.found.features @ weights)
                 scored.append((outcome, 1 / (1 + np.exp(-logit))))
     return scored
 
@@ -269,7 +289,10 @@ def _show(rows: list[Row], console: Console) -> None:
 def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     fit_constants: Annotated[
-        bool, typer.Option("--fit", help="Fit rejection.py's constants.")
+        bool, typer.Option("--fit", help="Fit the confidence's constants.")
+    ] = False,
+    by_phones: Annotated[
+        bool, typer.Option("--phonetic", help="Measure pocketsphinx.")
     ] = False,
     every: Annotated[
         int, typer.Option(help="Take one clip in so many, for a quick look.")
@@ -282,10 +305,16 @@ def main(
     clips = [*recorded(agent), *synthesised()][::every]
     commands = [clip for clip in clips if clip.label]
     clips += list(noisy(commands, 12))
-    with tempfile.TemporaryDirectory() as cache:
-        decoder = GrammarDecoder(cached_home(home, Path(cache)))
+    compiled = compile_home(home)
+    look: Callable[[Pcm], Found]
+    if by_phones:
+        look = partial(phonetic_look, GrammarDecoder(compiled))
+    elif (weights := moonshine.weights()) is not None:
+        look = partial(writing_look, WritingEar(moonshine.load(weights), compiled))
+    else:
+        raise typer.BadParameter("moonshine-voice is not installed: take --phonetic")
     outcomes = hear(
-        track(clips, "Listening", console=console, disable=as_json), decoder, agent
+        track(clips, "Listening", console=console, disable=as_json), look, agent
     )
     subsets: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -317,7 +346,6 @@ def _show_fit(outcomes: list[Outcome], console: Console) -> None:
         shares = (f"{np.mean(np.array(found) >= level):.1%}" for level in levels)
         table.add_row(f"{name} ({len(found)})", *shares)
     console.print(table)
-    console.print(f"ACCEPTED is {rejection.ACCEPTED}")
 
 
 if __name__ == "__main__":
