@@ -150,7 +150,7 @@ class WritingEar:
         opposed = [one for one in found if _opposed(one, best)]
         if not opposed:
             # Others have crowded it out, or it is not worth a thought.
-            for text in _opposites(best.text):
+            for text in filter(self._sayable, _opposites(best.text)):
                 opposed += self.sentences(heard, Spelling(_only(text)))
         gap = _lead(best, opposed)
         if gap < _MARGIN and not _LOCKS.isdisjoint(best.text.split()):
@@ -164,6 +164,11 @@ class WritingEar:
             opposed=gap,
             seconds=len(speech) / SAMPLE_RATE,
         )
+
+    def _sayable(self, text: str) -> bool:
+        """Tell whether a text is a sentence of this home."""
+        places = self._spelling.go(self._spelling.begin, letters(text))
+        return self._spelling.whole(places) is not None
 
     def _ahead(self, one: Sentence, other: Sentence, speech: Pcm) -> float:
         """Return by how much more the phones speak for one than for the other, in nats.

@@ -1,0 +1,159 @@
+"""The network writes sentences of the home only, however it would spell them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.spoken import say
+from model_server.engines.base import VocabularyEntity
+from model_server.engines.embedded import moonshine, writing
+from model_server.engines.embedded.home import compile_home
+from model_server.engines.embedded.moonshine import FIRST, LAST
+from model_server.engines.embedded.phonetic import PhoneticEar
+from model_server.engines.embedded.speech import EmbeddedRecognizer
+from model_server.engines.embedded.spelling import Spelling, letters
+from model_server.engines.embedded.writing import Finding, Sentence, WritingEar, judge
+from tests.server.homes import family_home, lamp_home
+
+
+@pytest.fixture(scope="module")
+def model() -> moonshine.Moonshine:
+    folder = moonshine.weights()
+    assert folder is not None
+    return moonshine.load(folder)
+
+
+@pytest.fixture(scope="module")
+def spelling() -> Spelling:
+    home = replace(
+        family_home(),
+        sentences=("open the café", "play radio 1.5 now", "call the 2nd floor"),
+    )
+    return Spelling(compile_home(home).grammar)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (" Turn on the kitchen lights.", "turn on the kitchen lights"),
+        (" TURN ON the bedlight", "turn on the bed light"),
+        (" Set the ceiling lamp to forty per cent", None),
+        (" Set bed light brightness to 40%", "set bed light brightness to 40 percent"),
+        (" Set a timer for forty-five minutes", "set a timer for 45 minutes"),
+        (" Whats the time?", "what's the time"),
+        (" Open the cafe", "open the café"),
+        (" Call the second floor", "call the 2nd floor"),
+        (" Turn on", None),
+        (" Tell me a joke", None),
+    ],
+)
+def test_a_sentence_may_be_spelled_in_several_ways(
+    spelling: Spelling, written: str, words: str | None
+) -> None:
+    found = spelling.whole(spelling.go(spelling.begin, letters(written)))
+    assert found == (tuple(words.split()) if words else None)
+
+
+def test_only_what_may_follow_is_told(spelling: Spelling) -> None:
+    begun = spelling.go(spelling.begin, " turn o")
+    assert {"n", "f"} <= spelling.follows(begun)
+    assert "x" not in spelling.follows(begun)
+    for letter in "abcdefghijklmnopqrstuvwxyz ":
+        goes = bool(spelling.go(begun, letter))
+        assert not goes or letter in spelling.follows(begun)
+
+
+def test_what_is_written_step_by_step_is_what_was_said(
+    model: moonshine.Moonshine,
+) -> None:
+    writing = model.listen(say("turn on the kitchen lights", "flite:slt"))
+    scores = writing.write([FIRST], [0])
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-3)
+    text = ""
+    while (token := int(scores[0].argmax())) != LAST:
+        text += model.tokens[token] or ""
+        # Two texts side by side are the same text twice.
+        both = writing.write([token, token], [0, 0])
+        assert np.allclose(both[0], both[1], atol=1e-4)
+        scores = both
+    assert letters(text).split() == ["turn", "on", "the", "kitchen", "lights"]
+
+
+def test_tokens_are_read_whole(model: moonshine.Moonshine) -> None:
+    assert len(model.tokens) == 32_768
+    assert model.tokens[FIRST] == "<s>" and model.tokens[LAST] == "</s>"
+    assert " kitchen" in model.tokens
+    long = b"x" * 200
+    assert moonshine._read_tokens(b"\x01a" + bytes([200, 1]) + long + b"\x01\xff") == (
+        "a",
+        "x" * 200,
+        None,
+    )
+
+
+def test_without_the_weights_pocketsphinx_recognises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moonshine, "find_spec", lambda _: None)
+    assert moonshine.weights() is None
+    engine = EmbeddedRecognizer(tmp_path)
+    assert isinstance(engine._ear, PhoneticEar)
+    engine.set_vocabulary(lamp_home())
+    heard = engine.recognize(say("turn on the kitchen light", "flite:slt"), "en")
+    assert heard.text == "turn on the kitchen light"
+    assert engine.info.version == version("pocketsphinx")
+
+
+def test_a_package_without_weights_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr(moonshine, "find_spec", lambda _: Spec)
+    assert moonshine.weights() is None
+
+
+def found(text: str, score: float = -1.0, opposed: float = 8.0) -> Finding:
+    return Finding(Sentence(text, 6, score), 8.0, opposed, 2.0)
+
+
+def test_a_thin_margin_to_the_opposite_is_no_command() -> None:
+    assert judge(found("turn on the lamp")).text == "turn on the lamp"
+    for doubtful in (found("turn on the lamp", opposed=3.9), found("a b", -25.1)):
+        heard = judge(doubtful)
+        assert (heard.text, heard.rejected) == ("", "no_command")
+        assert heard.alternatives == ()
+
+
+def test_what_is_less_sure_may_have_been_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "confidence", lambda _: 0.6)
+    heard = judge(found("turn on the lamp"))
+    assert (heard.text, heard.rejected) == ("", "no_command")
+    assert [one.text for one in heard.alternatives] == ["turn on the lamp"]
+    # The house asks before it locks.
+    assert judge(found("lock the front door")).text == "lock the front door"
+
+
+def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
+    model: moonshine.Moonshine,
+) -> None:
+    lamp = lamp_home()
+    named = VocabularyEntity("switch.lock", "switch", ("Lock Screen",))
+    home = replace(lamp, entities=(*lamp.entities, named))
+    ear = WritingEar(model, compile_home(home))
+    found = ear.look(say("turn on the lock screen", "flite:slt"))
+    assert isinstance(found, Finding)
+    assert found.best.text in ("turn on the lock screen", "turn on lock screen")
+
+
+def test_silence_and_talk_are_told_apart(model: moonshine.Moonshine) -> None:
+    ear = WritingEar(model, compile_home(lamp_home()))
+    assert ear.recognize(np.zeros(16_000, np.int16)).rejected == "silence"
+    talk = say("the football game starts at seven", "flite:slt")
+    assert ear.recognize(talk).rejected == "no_command"
