@@ -152,6 +152,18 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     assert found.best.text in ("turn on the lock screen", "turn on lock screen")
 
 
+@pytest.mark.parametrize("seconds", [0.1, 5, 9.5, 11, 30])
+def test_talk_of_any_length_is_no_command(
+    model: moonshine.Moonshine, seconds: float
+) -> None:
+    ear = WritingEar(model, compile_home(lamp_home()))
+    talk = np.resize(
+        say("we talked about the lights", "flite:slt")[6400:-6400], 800_000
+    )
+    heard = ear.recognize(talk[: round(seconds * 16_000)])
+    assert heard.text == ""
+
+
 def test_silence_and_talk_are_told_apart(model: moonshine.Moonshine) -> None:
     ear = WritingEar(model, compile_home(lamp_home()))
     assert ear.recognize(np.zeros(16_000, np.int16)).rejected == "silence"

@@ -104,7 +104,8 @@ class Writing:
             {
                 "input_ids": np.array(tokens, np.int64)[:, None],
                 "encoder_hidden_states": memory,
-                "encoder_attention_mask": np.ones(memory.shape[:2], np.int64),
+                # One for each 384 samples, or one for all: nothing is left out.
+                "encoder_attention_mask": np.ones((count, 1), np.int64),
                 "use_cache_branch": np.array([self._begun]),
                 **past,
             },

@@ -30,6 +30,9 @@ _TRIED = 256
 _LONGEST = 40
 """Tokens of a text."""
 
+_LONGEST_S = 10
+"""Who speaks longer gives no command."""
+
 _TWINS = 2
 """Texts that have come to the same place in the grammar, and differ in their spelling."""
 
@@ -142,6 +145,8 @@ class WritingEar:
         speech = trim(clean(pcm))
         if not len(speech):
             return False
+        if len(speech) > _LONGEST_S * SAMPLE_RATE:
+            return True
         heard = dither(np.pad(speech, _QUIET))
         found = self.sentences(heard, self._spelling)
         if not found:
@@ -197,7 +202,7 @@ class WritingEar:
                         whole[said] = Sentence(said, length, score)
             texts, tokens, after = self._grow(texts, scores, spelling)
             best = max((one.score for one in whole.values()), default=-math.inf)
-            if not texts or texts[0].score < best - _FAR:
+            if not texts or texts[0].score < max(best, _LEAST) - _FAR:
                 break
         return sorted(whole.values(), key=lambda one: -one.score)
 
