@@ -11,7 +11,7 @@ from model_server.engines.base import Pcm
 from .decoder import GrammarDecoder, Path, Word
 from .trim import band_levels
 
-_OPPOSITE = {"on": "off", "off": "on", "lock": "unlock", "unlock": "lock"}
+OPPOSITE = {"on": "off", "off": "on", "lock": "unlock", "unlock": "lock"}
 
 # The end of "on" hums and the end of "off" hisses: the level below 600 Hz in the
 # last part of the word, against the loudest of the utterance, is about -5 dB for
@@ -59,7 +59,7 @@ class Opposition:
 
 def opposes(decoder: GrammarDecoder, path: Path) -> bool:
     """Whether a sentence has a word whose opposite sounds alike and may be said too."""
-    return any(decoder.knows(_OPPOSITE.get(word.text, "")) for word in path.words)
+    return any(decoder.knows(OPPOSITE.get(word.text, "")) for word in path.words)
 
 
 def oppose(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> Opposition:
@@ -71,7 +71,7 @@ def oppose(decoder: GrammarDecoder, path: Path, pcm: Pcm) -> Opposition:
         return Opposition(-_MOST_SCORE, 0.0)
     found = []
     for place, text in enumerate(texts):
-        opposite = _OPPOSITE.get(text, "")
+        opposite = OPPOSITE.get(text, "")
         if not decoder.knows(opposite):
             continue
         other = [*texts[:place], opposite, *texts[place + 1 :]]

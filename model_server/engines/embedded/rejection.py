@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .decoder import Path
 from .trim import clearness
 
-# Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
+# Fitted by `python -m benchmarks.commands --phonetic --fit`, which prints these lines.
 _BIAS = 0.835
 _WEIGHTS = (
     -2.480,
@@ -109,5 +109,12 @@ def weigh(path: Path, phones: Path, levels: npt.NDArray[np.float64]) -> Evidence
 
 def confidence(evidence: Evidence) -> float:
     """Probability that the words are what was said, 0 to 1."""
-    logit = _BIAS + float(evidence.features() @ np.array(_WEIGHTS))
+    return probability(evidence.features(), _BIAS, _WEIGHTS)
+
+
+def probability(
+    features: npt.NDArray[np.float64], bias: float, weights: tuple[float, ...]
+) -> float:
+    """Weigh features, (terms,), by a logistic regression; 0 to 1."""
+    logit = bias + float(features @ np.array(weights))
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ from .decoder import GrammarDecoder
 from .grammar import Grammar
 from .home import Home
 from .moonshine import FIRST, LAST, Moonshine
-from .opposites import LOCK_MARGIN
+from .opposites import LOCK_MARGIN, OPPOSITE
+from .rejection import POSSIBLE, probability
 from .spelling import Places, Spelling, letters
 from .trim import dither, trim
 
@@ -39,16 +41,7 @@ _TWINS = 2
 _QUIET = SAMPLE_RATE // 2
 """Samples of silence on either side: without them short sentences are hardly understood."""
 
-OPPOSITES = {
-    "on": "off",
-    "off": "on",
-    "lock": "unlock",
-    "unlock": "lock",
-    "open": "close",
-    "close": "open",
-    "up": "down",
-    "down": "up",
-}
+OPPOSITES = OPPOSITE | {"open": "close", "close": "open", "up": "down", "down": "up"}
 """Words that must never be confused."""
 
 _LOCKS = frozenset({"lock", "unlock"})
@@ -105,9 +98,6 @@ _BIAS = 7.399
 _WEIGHTS = (-0.013, 3.455, 0.357, -0.569, -1.739)
 ACCEPTED = 0.7
 """Confidence below which an utterance of a listening house is no command."""
-POSSIBLE = 0.4
-"""From here on it may be one, where somebody asked to be heard: who presses a button or
-says a wake word means to command."""
 _ACCEPTED_LOCKS = 0.5
 """The same for locking and unlocking, which Home Assistant asks about before it does it."""
 _MARGIN = 4.0
@@ -124,10 +114,7 @@ class WritingEar:
         self._model = model
         self._spelling = Spelling(home.grammar)
         self._phones = GrammarDecoder(home)
-        self._letters = tuple(
-            None if token is None or token.isspace() else letters(token)
-            for token in model.tokens
-        )
+        self._letters = _pieces(model)
 
     def recognize(self, pcm: Pcm) -> Recognition:
         """Recognise one utterance, (samples,)."""
@@ -180,11 +167,11 @@ class WritingEar:
 
         The network writes "and lock" for "unlock" readily; the phones tell them apart.
         """
-        laid = [
-            self._phones.align(each.text.split(), dither(speech)).score
-            for each in (one, other)
-        ]
-        return laid[0] - laid[1]
+        speech = dither(speech)
+        first, second = (
+            self._phones.align(each.text.split(), speech).score for each in (one, other)
+        )
+        return first - second
 
     def sentences(self, pcm: Pcm, spelling: Spelling) -> list[Sentence]:
         """Return the sentences that were possibly said in trimmed speech, likeliest first."""
@@ -236,10 +223,18 @@ class WritingEar:
         )
 
 
+@cache
+def _pieces(model: Moonshine) -> tuple[str | None, ...]:
+    """Return the letters of each token: whatever home it hears, they are the same."""
+    return tuple(
+        None if token is None or token.isspace() else letters(token)
+        for token in model.tokens
+    )
+
+
 def confidence(finding: Finding) -> float:
     """Probability that the sentence is what was said, 0 to 1."""
-    logit = _BIAS + float(finding.features() @ np.array(_WEIGHTS))
-    return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
+    return probability(finding.features(), _BIAS, _WEIGHTS)
 
 
 def judge(finding: Finding) -> Recognition:
