@@ -34,11 +34,13 @@ UNHEARD = (
     "(a;b;c;d;e;f;g;h;i)",
     "[" * 200 + "very deep" + "]" * 200,
     "goodnight",
-    "remind me to {anything}",
+    "{anything}",
 )
+OPEN = ("remind me to {anything}", "tell {person} that {message} [now]")
+
 HOME = replace(
     family_home(),
-    sentences=UNHEARD + SENTENCES,
+    sentences=UNHEARD + SENTENCES + OPEN,
     lists={"occasion": ("bed", "The Late Movie"), "step": ("1", "2", "10")},
 )
 
@@ -81,6 +83,7 @@ def test_nothing_else_can_be_said(home: Home, sentence: str) -> None:
 
 def test_what_cannot_be_heard_is_told_and_costs_nothing_else(home: Home) -> None:
     assert sorted(home.unheard) == sorted(UNHEARD)
+    assert sorted(home.open) == sorted(OPEN)
     assert says(home.grammar, "turn on the kitchen lights")
 
 
@@ -122,6 +125,15 @@ def test_a_spoken_one_is_heard_and_similar_talk_is_not(tmp_path: Path) -> None:
     assert set(report.unheard) == set(UNHEARD)
     assert (heard.text, heard.rejected) == ("start party mode in the kitchen", None)
     assert talk.rejected is not None
+
+
+@pytest.mark.parametrize("phonetic", [False, True])
+def test_who_knows_no_other_words_says_what_is_unheard(
+    tmp_path: Path, phonetic: bool
+) -> None:
+    report = EmbeddedRecognizer(tmp_path, phonetic).set_vocabulary(HOME)
+
+    assert set(report.unheard) == {*UNHEARD, *(OPEN if phonetic else ())}
 
 
 def test_the_wire_has_limits() -> None:

@@ -14,6 +14,7 @@ from model_server.engines.base import VocabularyEntity
 from model_server.engines.embedded import moonshine, writing
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.moonshine import FIRST, LAST
+from model_server.engines.embedded.network import OPEN
 from model_server.engines.embedded.phonetic import PhoneticEar
 from model_server.engines.embedded.speech import EmbeddedRecognizer
 from model_server.engines.embedded.spelling import Spelling, letters
@@ -32,7 +33,10 @@ def model() -> moonshine.Moonshine:
 def spelling() -> Spelling:
     home = replace(
         family_home(),
-        sentences=("open the café", "play radio 1.5 now", "call the 2nd floor"),
+        sentences=(
+            *("open the café", "play radio 1.5 now", "call the 2nd floor"),
+            *("remind me to {thing}", "tell {person} that {message} [now]"),
+        ),
     )
     return Spelling(compile_home(home).grammar)
 
@@ -59,13 +63,47 @@ def test_a_sentence_may_be_spelled_in_several_ways(
     assert found == (tuple(words.split()) if words else None)
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (" Remind me to feed the cat.", ("remind", "me", "to", f"{OPEN}feed the cat")),
+        (" Remind me to", None),
+        (" Remind me tofeed", None),
+        (
+            " Tell Anna that it's 50% off",
+            ("tell", f"{OPEN}anna", "that", f"{OPEN}its 50 percent off"),
+        ),
+        (
+            " Add oat milk to my shopping list",
+            ("add", f"{OPEN}oat milk", "to", "my", "shopping", "list"),
+        ),
+        (" Add oat milk to my", None),
+        (
+            " Remind me to a b c d e f g h",
+            ("remind", "me", "to", f"{OPEN}a b c d e f g h"),
+        ),
+        (" Remind me to a b c d e f g h i", None),
+        (" Oat milk", None),
+    ],
+)
+def test_any_words_may_stand_in_an_open_place(
+    spelling: Spelling, written: str, words: tuple[str, ...] | None
+) -> None:
+    found = spelling.whole(spelling.go(spelling.begin, letters(written)))
+    assert found == words
+
+
 def test_only_what_may_follow_is_told(spelling: Spelling) -> None:
     begun = spelling.go(spelling.begin, " turn o")
     assert {"n", "f"} <= spelling.follows(begun)
     assert "x" not in spelling.follows(begun)
-    for letter in "abcdefghijklmnopqrstuvwxyz ":
-        goes = bool(spelling.go(begun, letter))
-        assert not goes or letter in spelling.follows(begun)
+    for text in (begun, *(spelling.go(begun, rest) for rest in ("n", "n the bed l"))):
+        for letter in "abcdefghijklmnopqrstuvwxyz ":
+            goes = bool(spelling.go(text, letter))
+            assert not goes or letter in spelling.follows(text)
+    for open_ in (" remind me to ", " remind me to f", " tell x"):
+        places = spelling.go(spelling.begin, open_)
+        assert spelling.follows(places) >= {*"abcdefghijklmnopqrstuvwxyz0123456789 "}
 
 
 def test_what_is_written_step_by_step_is_what_was_said(
@@ -120,7 +158,7 @@ def test_a_package_without_weights_is_as_good_as_none(
 
 
 def found(text: str, score: float = -1.0, opposed: float = 8.0) -> Finding:
-    return Finding(Sentence(text, 6, score), 8.0, opposed, 2.0)
+    return Finding(Sentence(tuple(text.split()), 6, score), 8.0, opposed, 2.0)
 
 
 def test_a_thin_margin_to_the_opposite_is_no_command() -> None:
@@ -138,6 +176,33 @@ def test_what_is_less_sure_may_have_been_said(monkeypatch: pytest.MonkeyPatch) -
     assert [one.text for one in heard.alternatives] == ["turn on the lamp"]
     # The house asks before it locks.
     assert judge(found("lock the front door")).text == "lock the front door"
+
+
+def test_of_open_words_only_the_others_speak() -> None:
+    played = Finding(Sentence(("play", f"{OPEN}jazz"), 6, -1.0), 8.0, 8.0, 2.0)
+    reminded = ("remind", "me", "to", f"{OPEN}lock the door")
+    # "Play with your brother" is said every day; who asked to be heard means it.
+    assert judge(played).rejected == "no_command"
+    assert [one.text for one in judge(played).alternatives] == ["play jazz"]
+    finding = Finding(Sentence(reminded, 6, -1.0), 8.0, 8.0, 2.0)
+    assert judge(finding).text == "remind me to lock the door"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "add gluten free pasta to my shopping list",
+        "remind me to turn off the oven",
+        "set a ten minute timer for the lasagna",
+    ],
+)
+def test_words_that_nobody_told_are_written(
+    model: moonshine.Moonshine, sentence: str
+) -> None:
+    home = replace(family_home(), sentences=("remind me to {thing}",))
+    heard = WritingEar(model, compile_home(home)).recognize(say(sentence, "flite:slt"))
+    assert heard.text == sentence.replace(" ten ", " 10 ")
+    assert heard.rejected is None
 
 
 def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(

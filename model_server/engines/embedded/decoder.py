@@ -146,7 +146,7 @@ class GrammarDecoder:
             [
                 *(
                     (source, target, 1.0, self._token[word])
-                    for source, target, word in grammar.arcs
+                    for source, target, word in grammar.known_arcs()
                 ),
                 *((state, end, 1.0) for state in grammar.accepting),
             ],

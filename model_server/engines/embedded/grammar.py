@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import random
 
-from .network import Network
+from .network import OPEN, Network
 
 _TRIE = -1
 """Marks a state inside a list: (trie's index, node, state after the list)."""
@@ -25,13 +25,23 @@ class Grammar:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that can be said, sorted."""
-        return tuple(sorted({word for _, _, word in self.arcs}))
+        """Every word that is known and can be said, sorted."""
+        return tuple(sorted({word for _, _, word in self.arcs} - {OPEN}))
+
+    def known_arcs(self) -> tuple[tuple[int, int, str], ...]:
+        """Return the arcs of the sentences that are of known words only."""
+        whole = set(self.accepting)
+        arcs = [arc for arc in self.arcs if arc[2] != OPEN]
+        # A state comes before those that it leads to.
+        for source, target, _ in sorted(arcs, reverse=True):
+            if target in whole:
+                whole.add(source)
+        return tuple(arc for arc in arcs if arc[1] in whole)
 
     def sample(self, random_state: random.Random) -> str:
-        """Return a random sentence; every arc is as likely as its sisters."""
+        """Return a random sentence of known words; each arc is as likely as its sisters."""
         after: dict[int, list[tuple[int, str]]] = {}
-        for source, target, word in self.arcs:
+        for source, target, word in self.known_arcs():
             after.setdefault(source, []).append((target, word))
         state = 0
         said: list[str] = []

@@ -15,13 +15,14 @@ import tempfile
 from model_server.engines.base import Vocabulary
 
 from .grammar import Grammar, compile_network
+from .network import OPEN
 from .pronunciation import Pronunciations, pronounce
 from .sentences import build_network, name_words
 from .templates import household_items, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 7
+COMPILER = 8
 """Raise it when the same vocabulary would compile to something else."""
 
 SHORTEST = 2
@@ -33,13 +34,18 @@ _SUFFIX = ".home"
 
 @dataclass(frozen=True)
 class Home:
-    """What a recogniser needs to hear one home; `version` hashes all it came from."""
+    """What a recogniser needs to hear one home; `version` hashes all it came from.
+
+    Of its own sentences nobody can hear those `unheard`, and only who writes words down
+    those `open`.
+    """
 
     version: str
     grammar: Grammar
     pronunciations: Pronunciations
     guessed: tuple[str, ...]
     unheard: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
 
 
 def plain(vocabulary: Vocabulary) -> Vocabulary:
@@ -78,7 +84,7 @@ def compile_home(vocabulary: Vocabulary) -> Home:
     for trie in network.tries.values():
         for children in trie.children:
             words.update(children)
-    lexicon = pronounce(words, network.numbers)
+    lexicon = pronounce(words - {OPEN}, network.numbers)
     for word in lexicon.silent:
         _LOGGER.warning("No letters to guess the sound of %r from: not sayable", word)
     network.drop(frozenset(lexicon.silent))
@@ -89,6 +95,7 @@ def compile_home(vocabulary: Vocabulary) -> Home:
         pronunciations={word: lexicon.pronunciations[word] for word in grammar.words},
         guessed=tuple(sorted(set(lexicon.guessed) & set(grammar.words))),
         unheard=tuple(network.unheard),
+        open=tuple(network.open),
     )
 
 
@@ -150,4 +157,5 @@ def _read(path: Path) -> Home | None:
         },
         guessed=tuple(stored["guessed"]),
         unheard=tuple(stored["unheard"]),
+        open=tuple(stored["open"]),
     )

@@ -82,6 +82,10 @@ class Writing:
         self._decoder = decoder
         self._names = [name.replace(_PRESENT, _PAST) for name in names]
         self._memory = memory
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, with one empty text."""
         nothing = np.zeros((1, _HEADS, 0, _SIZE), np.float32)
         self._past = dict.fromkeys(self._names, nothing)
         self._begun = False

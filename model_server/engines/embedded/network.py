@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 END = 0
 """The state in which a sentence is complete."""
 
+OPEN = "\u2026"
+"""Stands for words that nobody knows beforehand, in a phrase and in a grammar."""
+
 
 @dataclass
 class Trie:
@@ -41,6 +44,7 @@ class Network:
     tries: dict[str, Trie] = field(default_factory=dict)
     numbers: dict[str, int | float] = field(default_factory=dict)
     unheard: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
         """Add one whole sentence as it stands."""

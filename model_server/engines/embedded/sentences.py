@@ -34,7 +34,7 @@ from home_assistant_intents import get_intent_info
 from model_server.engines.base import Vocabulary, VocabularyEntity, VocabularyPlace
 
 from .custom import read_custom
-from .network import END, Network, Trie
+from .network import END, OPEN, Network, Trie
 from .templates import household_items
 
 SPACE = " "
@@ -66,11 +66,13 @@ ANSWERS = AGREEING + DECLINING
 """What answers a question of the house. A bare yes or no is too short to be told from
 other speech, and without ways to decline these would be heard as agreeing."""
 
-# What Home Assistant takes any words for, and the names that the grammar has for it.
+# What Home Assistant takes any words for, and what of them is known beforehand. Others
+# that it has would open a sentence at its beginning, or hold whole commands.
 _OPEN_LISTS = {
     "shopping_list_item": "items",
     "todo_list_item": "items",
     "search_query": "media",
+    "timer_name": "timers",
 }
 
 _SAYABLE = re.compile(r"[a-z']+")
@@ -198,8 +200,11 @@ class _Builder:
         self.network.unheard.extend(custom.unreadable)
         for text, sentence in custom.sentences.items():
             start = self._sentence(sentence, custom.block)
+            lists = self._lists(sentence.expression, custom.block)
             if start is None or len(re.findall(r"\w+", text)) == 1:
                 self.network.unheard.append(text)
+            elif any(map(self._is_open, lists)):
+                self.network.open.append(text)
             if start is not None:
                 self.verbless.add(2 * start)
                 self.twins -= set(name_words(text))
@@ -317,10 +322,11 @@ class _Builder:
         values: SlotList | None = block.slot_lists.get(
             name
         ) or self.intents.slot_lists.get(name)
-        if name in _OPEN_LISTS:
-            key = _OPEN_LISTS[name]
+        if self._is_open(name):
+            key = _OPEN_LISTS.get(name, "open")
             if key not in self.network.tries:
-                self._phrases(key, self._open(key))
+                self._phrases(key, self._known(key))
+                self.network.tries[key].add((OPEN,))
             return self._whole_list(key, state)
         if isinstance(values, WildcardSlotList):
             return None
@@ -350,10 +356,20 @@ class _Builder:
             return None
         return self._step(state, _List(key))
 
-    def _open(self, key: str) -> tuple[str, ...]:
+    def _is_open(self, name: str) -> bool:
+        """Tell whether any words may be said for a list."""
+        if name in _OPEN_LISTS:
+            return True
+        closed = {"area", "floor", "name", *self.vocabulary.lists}
+        values = self.intents.slot_lists.get(name)
+        known = name in closed or isinstance(values, TextSlotList | RangeSlotList)
+        return self.custom and not known
+
+    def _known(self, key: str) -> tuple[str, ...]:
+        """Return what is likely to be said for an open list."""
         if key == "items":
             return (*household_items(), *self.vocabulary.items)
-        return self.vocabulary.media
+        return self.vocabulary.media if key == "media" else ()
 
     def _names(self, block: IntentData) -> str:
         allowed = _domains(block.requires_context) or set(block.name_domains or ())

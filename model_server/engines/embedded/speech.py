@@ -67,7 +67,7 @@ class EmbeddedRecognizer:
             words=len(home.grammar.words),
             guessed=home.guessed,
             seconds=time.perf_counter() - start,
-            unheard=home.unheard,
+            unheard=home.unheard + (home.open if self._weights is None else ()),
         )
 
     def _listen_to(self, home: Home) -> _Ear:

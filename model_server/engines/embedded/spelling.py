@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import string
 import unicodedata
 
 from .grammar import Grammar
+from .network import OPEN
 from .pronunciation import spoken_forms
 
 Places = Mapping[tuple[int, int], tuple[str, ...]]
-"""Where a text may have come to, with the words that led there."""
+"""Where a text may have come to, with the words that led there: the state and the node of
+its tree of letters. Open words are one, which begins with OPEN."""
+
+_INSIDE = -1
+"""The node of open words; their place names the state that follows them."""
+
+_MOST_OPEN = 8
+"""Open words in one place of a sentence."""
+
+_LETTERS = frozenset(string.ascii_lowercase + string.digits)
 
 
 def letters(text: str) -> str:
@@ -29,8 +40,12 @@ class Spelling:
         """Take a grammar; its states are spelled out when somebody comes there."""
         self._accepting = frozenset(grammar.accepting)
         self._arcs: dict[int, list[tuple[str, int]]] = {}
+        self._open: dict[int, list[int]] = {}
         for source, target, word in grammar.arcs:
-            self._arcs.setdefault(source, []).append((word, target))
+            if word == OPEN:
+                self._open.setdefault(source, []).append(target)
+            else:
+                self._arcs.setdefault(source, []).append((word, target))
         self._spelled: dict[int, tuple[_Children, _Ends]] = {}
 
     @property
@@ -50,6 +65,10 @@ class Spelling:
         """Return the letters that may come next, the space among them."""
         found = {" "}
         for state, node in places:
+            if node == _INSIDE or (node == 0 and state in self._open):
+                found |= _LETTERS
+            if node == _INSIDE:
+                continue
             children, ends = self._state(state)
             found.update(children[node])
             for target in ends[node]:
@@ -59,6 +78,10 @@ class Spelling:
     def whole(self, places: Places) -> tuple[str, ...] | None:
         """Return the words if they are a sentence that may end here."""
         for (state, node), words in places.items():
+            if node == _INSIDE:
+                if state in self._accepting:
+                    return (*words[:-1], words[-1].rstrip())
+                continue
             if node == 0 and state in self._accepting:
                 return words
             for target, word in self._state(state)[1][node].items():
@@ -69,6 +92,13 @@ class Spelling:
     def _step(self, places: Places, char: str) -> Places:
         found: dict[tuple[int, int], tuple[str, ...]] = {}
         for (state, node), words in places.items():
+            if node == _INSIDE:
+                for place, said in _go_on(state, words, char):
+                    found.setdefault(place, said)
+                continue
+            if node == 0 and char in _LETTERS:
+                for target in self._open.get(state, ()):
+                    found.setdefault((target, _INSIDE), (*words, OPEN + char))
             children, ends = self._state(state)
             after = children[node].get(char)
             if after is not None:
@@ -95,6 +125,20 @@ _Children = list[dict[str, int]]
 
 _Ends = list[dict[int, str]]
 """The words that end in each node, by the state that they lead to."""
+
+
+def _go_on(
+    target: int, words: tuple[str, ...], char: str
+) -> Iterator[tuple[tuple[int, int], tuple[str, ...]]]:
+    """Yield where a letter leads from inside open words."""
+    *before, said = words
+    if char in _LETTERS:
+        yield (target, _INSIDE), (*before, said + char)
+    elif char == " ":
+        said = said.rstrip()
+        yield (target, 0), (*before, said)
+        if said.count(" ") < _MOST_OPEN - 1:
+            yield (target, _INSIDE), (*before, f"{said} ")
 
 
 def _spell(arcs: Iterable[tuple[str, int]]) -> tuple[_Children, _Ends]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 import math
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from .cleaning import clean
 from .decoder import GrammarDecoder
 from .grammar import Grammar
 from .home import Home
-from .moonshine import FIRST, LAST, Moonshine
+from .moonshine import FIRST, LAST, Moonshine, Writing
+from .network import OPEN
 from .opposites import LOCK_MARGIN, OPPOSITE
 from .rejection import POSSIBLE, probability
 from .spelling import Places, Spelling, letters
@@ -57,9 +59,19 @@ _FUNCTION_WORDS = frozenset(
 class Sentence:
     """A sentence of the grammar: its words, tokens (the last included), log likelihood."""
 
-    text: str
+    words: tuple[str, ...]
     tokens: int
     score: float
+
+    @property
+    def text(self) -> str:
+        """What was said."""
+        return " ".join(self.words).replace(OPEN, "")
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Its words that are the grammar's own."""
+        return frozenset(word for word in self.words if not word.startswith(OPEN))
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class WritingEar:
             return False
         if len(speech) > _LONGEST_S * SAMPLE_RATE:
             return True
-        heard = dither(np.pad(speech, _QUIET))
+        heard = self._model.listen(dither(np.pad(speech, _QUIET)))
         found = self.sentences(heard, self._spelling)
         if not found:
             return True
@@ -142,17 +154,18 @@ class WritingEar:
         opposed = [one for one in found if _opposed(one, best)]
         if not opposed:
             # Others have crowded it out, or it is not worth a thought.
-            for text in filter(self._sayable, _opposites(best.text)):
+            for text in filter(self._sayable, _opposites(best)):
                 opposed += self.sentences(heard, Spelling(_only(text)))
         gap = _lead(best, opposed)
-        if gap < _MARGIN and not _LOCKS.isdisjoint(best.text.split()):
+        if gap < _MARGIN:
             other = max(opposed, key=lambda one: one.score)
-            gap += self._ahead(best, other, speech) * _MARGIN / LOCK_MARGIN
-            if gap < 0:
-                best, gap = other, -gap
+            if _locks(best, other):
+                gap += self._ahead(best, other, speech) * _MARGIN / LOCK_MARGIN
+                if gap < 0:
+                    best, gap = other, -gap
         return Finding(
             best,
-            lead=_lead(best, [one for one in found if _core(one) != _core(best)]),
+            lead=_lead(best, [one for one in found if not _alike(one, best)]),
             opposed=gap,
             seconds=len(speech) / SAMPLE_RATE,
         )
@@ -173,20 +186,19 @@ class WritingEar:
         )
         return first - second
 
-    def sentences(self, pcm: Pcm, spelling: Spelling) -> list[Sentence]:
-        """Return the sentences that were possibly said in trimmed speech, likeliest first."""
-        writing = self._model.listen(pcm)
+    def sentences(self, writing: Writing, spelling: Spelling) -> list[Sentence]:
+        """Return the sentences that were possibly said, likeliest first."""
+        writing.begin()
         texts: list[_Text] = [_Text(0.0, spelling.begin)]
         tokens, after = [FIRST], [0]
-        whole: dict[str, Sentence] = {}
+        whole: dict[tuple[str, ...], Sentence] = {}
         for length in range(1, _LONGEST):
             scores = writing.write(tokens, after)
             for text, row in zip(texts, scores, strict=True):
                 if (words := spelling.whole(text.places)) is not None:
-                    said = " ".join(words)
                     score = text.score + float(row[LAST])
-                    if said not in whole or whole[said].score < score:
-                        whole[said] = Sentence(said, length, score)
+                    if words not in whole or whole[words].score < score:
+                        whole[words] = Sentence(words, length, score)
             texts, tokens, after = self._grow(texts, scores, spelling)
             best = max((one.score for one in whole.values()), default=-math.inf)
             if not texts or texts[0].score < max(best, _LEAST) - _FAR:
@@ -200,17 +212,26 @@ class WritingEar:
         grown = []
         for number, (text, row) in enumerate(zip(texts, scores, strict=True)):
             follows = spelling.follows(text.places)
-            for token in np.argpartition(-row, _TRIED)[:_TRIED].tolist():
+            found = 0
+            likely = np.argpartition(-row, _TRIED)[:_TRIED]
+            for token in likely[np.argsort(-row[likely])].tolist():
                 piece = self._letters[token]
                 if not piece or piece[0] not in follows:
                     continue
                 if places := spelling.go(text.places, piece):
                     score = text.score + float(row[token])
                     grown.append((_Text(score, places), token, number))
+                    found += 1
+                    if found == _TWINS * _BEAM:
+                        break
         grown.sort(key=lambda one: -one[0].score)
-        kept, twins = [], dict[frozenset[tuple[int, int]], int]()
+        kept, twins = [], dict[frozenset[tuple[int, int, str]], int]()
         for one in grown:
-            key = frozenset(one[0].places)
+            # Where any words are, what they are tells texts apart.
+            key = frozenset(
+                (*place, words[-1] if words and words[-1].startswith(OPEN) else "")
+                for place, words in one[0].places.items()
+            )
             twins[key] = twins.get(key, 0) + 1
             if twins[key] <= _TWINS:
                 kept.append(one)
@@ -247,8 +268,11 @@ def judge(finding: Finding) -> Recognition:
     unlikely = finding.best.score < _LEAST or sure < POSSIBLE
     if unlikely or finding.opposed < _MARGIN:
         return Recognition(text="", confidence=sure, rejected="no_command")
-    text = finding.best.text
-    if sure < (ACCEPTED if _LOCKS.isdisjoint(text.split()) else _ACCEPTED_LOCKS):
+    best = finding.best
+    text = best.text
+    if _vague(best) or sure < (
+        ACCEPTED if _LOCKS.isdisjoint(best.own) else _ACCEPTED_LOCKS
+    ):
         perhaps = Hypothesis(text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=text, confidence=sure)
@@ -272,12 +296,33 @@ def _core(sentence: Sentence) -> tuple[str, ...]:
     return tuple(word.rstrip("s") for word in words if word not in _FUNCTION_WORDS)
 
 
-def _opposites(text: str) -> Iterator[str]:
+def _vague(sentence: Sentence) -> bool:
+    """Tell whether hardly anything but any words is in a sentence, as in "play …"."""
+    telling = sentence.own - _FUNCTION_WORDS
+    return len(telling) < 2 and any(word.startswith(OPEN) for word in sentence.words)
+
+
+def _alike(one: Sentence, other: Sentence) -> bool:
+    """Tell whether two sentences mean the same, whatever is said where any words are."""
+    return _core(one) == _core(other) or any(
+        re.fullmatch(_pattern(each), another.text)
+        for each, another in ((one, other), (other, one))
+    )
+
+
+def _pattern(sentence: Sentence) -> str:
+    return " ".join(
+        ".+" if word.startswith(OPEN) else re.escape(word) for word in sentence.words
+    )
+
+
+def _opposites(sentence: Sentence) -> Iterator[str]:
     """Yield a sentence with each word that must not be confused turned round."""
-    words = text.split()
-    for place, word in enumerate(words):
+    for place, word in enumerate(sentence.words):
         if word in OPPOSITES:
-            yield " ".join([*words[:place], OPPOSITES[word], *words[place + 1 :]])
+            words = (*sentence.words[:place], OPPOSITES[word])
+            rest = sentence.words[place + 1 :]
+            yield " ".join((*words, *rest)).replace(OPEN, "")
 
 
 def _only(text: str) -> Grammar:
@@ -289,5 +334,10 @@ def _only(text: str) -> Grammar:
 
 def _opposed(one: Sentence, other: Sentence) -> bool:
     """Tell whether two sentences have opposite words."""
-    these, those = set(one.text.split()), set(other.text.split())
-    return any(OPPOSITES.get(word) in those - these for word in these - those)
+    these, those = one.own - other.own, other.own - one.own
+    return any(OPPOSITES.get(word) in those for word in these)
+
+
+def _locks(one: Sentence, other: Sentence) -> bool:
+    """Tell whether one sentence locks what the other unlocks."""
+    return one.own ^ other.own == _LOCKS
