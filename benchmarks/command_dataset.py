@@ -7,6 +7,8 @@ means; recordings are read from ../shared/data (or EARSHOT_DATA).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +16,9 @@ from typing import Annotated, Any
 import soundfile
 import typer
 
-from benchmarks.commands import recorded, synthesised
+from benchmarks.commands import Clip, recorded, synthesised
+from benchmarks.spoken import VOICES, reading, say
+from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Vocabulary
 from model_server.evaluation.commands import CLIPS, HOME
 from model_server.evaluation.reading import Reading
@@ -44,11 +48,25 @@ def body(home: Vocabulary) -> dict[str, Any]:
     }
 
 
+def read_aloud(minutes: float) -> Iterator[Clip]:
+    """Yield these pages read aloud by one voice after the other, a minute at most each."""
+    left = round(minutes * 60 * SAMPLE_RATE)
+    for paragraph, voice in zip(reading(), cycle(VOICES), strict=False):
+        pcm = say(paragraph, voice)[: 60 * SAMPLE_RATE]
+        yield Clip("reading", voice, None, pcm[: max(0, left)])
+        left -= len(pcm)
+        if left <= 0:
+            return
+
+
 def main(
     folder: Annotated[Path, typer.Argument(help="Where to write; it is made.")],
     every: Annotated[
         int, typer.Option(help="Take one clip in so many, for a quick look.")
     ] = 1,
+    minutes: Annotated[
+        float, typer.Option("--reading", help="Minutes of pages read aloud, too.")
+    ] = 0.0,
 ) -> None:
     """Write clips, their meanings and the home."""
     home = family_home()
@@ -57,6 +75,7 @@ def main(
     (folder / HOME).write_text(json.dumps(body(home), indent=1), encoding="utf-8")
     rows = []
     clips = [*recorded(reading), *synthesised()][::every]
+    clips += read_aloud(minutes)
     for number, clip in enumerate(clips):
         meaning = reading.read(clip.label) if clip.label else None
         if meaning is None and (clip.label or clip.subset == "not: commands-tts"):

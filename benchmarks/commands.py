@@ -27,15 +27,18 @@ import soundfile
 import typer
 
 from benchmarks.spoken import COMMANDS, TALK, VOICES, say
+from model_server.audio.vad import SileroVoice
 from model_server.engines.base import Pcm
-from model_server.engines.embedded import moonshine, phonetic, writing
+from model_server.engines.embedded import moonshine, phonetic
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.sentences import ANSWERS
-from model_server.engines.embedded.trim import trim
-from model_server.engines.embedded.writing import WritingEar
+from model_server.engines.embedded.trim import cut, speech_in
+from model_server.engines.embedded.writing import MARGINS, WritingEar
 from model_server.evaluation import synthesis
+from model_server.evaluation.commands import at_home
 from model_server.evaluation.reading import Meaning, Reading
+from model_server.listen.endpoint import Endpointer, Utterance
 from tests.server.homes import family_home
 
 DATA = Path(
@@ -120,29 +123,26 @@ def synthesised() -> Iterator[Clip]:
         yield Clip("noise", f"noise {seed}", None, _to_pcm(sound))
 
 
-def noisy(clips: Iterable[Clip], snr_db: float) -> Iterator[Clip]:
-    """Add pink noise, `snr_db` below the speech."""
+def uttered(clips: Iterable[Clip], snr_db: float | None = None) -> Iterator[Clip]:
+    """Yield what a stream's endpointer cuts out of clips, over a household."""
     for number, clip in enumerate(clips):
-        speech = clip.pcm.astype(np.float32) / 32768
-        # As an endpointer cuts it: with some of the background around.
-        speech = np.pad(speech, (10_400, 4_000))
-        noise = synthesis.noise(len(speech) / 16_000, "pink", seed=number)
-        noise = np.resize(noise, len(speech))
-        spoken = trim(clip.pcm).astype(np.float32) / 32768
-        if not len(spoken):
-            continue
-        gain = np.sqrt(np.mean(spoken**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
-        mixed = _to_pcm(speech + gain * noise)
-        yield replace(clip, subset=f"{clip.subset}, {snr_db:g} dB", pcm=mixed)
+        endpointer = Endpointer(SileroVoice())
+        speech = clip.pcm.astype(np.float32) / np.float32(32768)
+        stream = at_home(speech, snr_db, seed=number)
+        subset = clip.subset if snr_db is None else f"{clip.subset}, {snr_db:g} dB"
+        for event in [*endpointer.push(stream), *endpointer.finish()]:
+            if isinstance(event, Utterance) and not event.too_long:
+                yield replace(clip, subset=subset, pcm=event.pcm)
 
 
 def writing_look(ear: WritingEar, pcm: Pcm) -> Found:
-    """Look at an utterance, (samples,), by the network."""
-    finding = ear.look(pcm)
-    if isinstance(finding, bool):
+    """Look at an utterance, (samples,), by the network: its terms are of the first look."""
+    speech = speech_in(pcm)
+    finding = None if speech is None else ear.look(cut(pcm, speech, MARGINS[0]))
+    if finding is None:
         return Found()
-    accepted = bool(writing.judge(finding).text)
-    return Found(finding.best.text, finding.features(), accepted)
+    heard = ear.recognize(pcm).text
+    return Found(heard or finding.best.text, finding.features(), bool(heard))
 
 
 def phonetic_look(decoder: GrammarDecoder, pcm: Pcm) -> Found:
@@ -304,7 +304,7 @@ def main(
     agent = Reading(home)
     clips = [*recorded(agent), *synthesised()][::every]
     commands = [clip for clip in clips if clip.label]
-    clips += list(noisy(commands, 12))
+    clips = [*uttered(clips), *uttered(commands, 20), *uttered(commands, 12)]
     compiled = compile_home(home)
     look: Callable[[Pcm], Found]
     if by_phones:

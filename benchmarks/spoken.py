@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import io
 from pathlib import Path
+import re
 import subprocess
 import tempfile
 
@@ -73,6 +75,22 @@ TALK = (
     "turn around and look at me",
     "the fan club meets on friday",
 )
+
+
+PAGES = Path(__file__).parents[1] / "docs"
+
+
+def reading() -> Iterator[str]:
+    """Yield paragraphs of this project's pages as one reads them aloud.
+
+    They talk of lights and doors all the time, and are no commands.
+    """
+    for page in sorted(PAGES.glob("*.md")):
+        prose = re.sub(r"```.*?```", "\n\n", page.read_text("utf-8"), flags=re.DOTALL)
+        for paragraph in re.split(r"\n\s*\n", prose):
+            plain = re.sub(r"\]\([^)]*\)|[*`#>\[\]_|]", " ", paragraph)
+            if "|" not in paragraph and len(plain.split()) > 8:
+                yield " ".join(plain.split()).lstrip("- ")
 
 
 def say(text: str, voice: str) -> Pcm:

@@ -26,7 +26,8 @@ from demo.scenes import (
 from demo.stack import Stack, running_stack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
 _CONNECT_S = 10.0
 
@@ -99,15 +100,17 @@ async def observed_broker(
 
 @contextlib.asynccontextmanager
 async def furnished_house(
-    say: Callable[[str], None] = lambda _: None, source: str | None = None
+    say: Callable[[str], None] = lambda _: None,
+    source: str | None = None,
+    components: Sequence[Path] = (),
 ) -> AsyncIterator[House]:
     """Start everything and set the home up, all but Earshot.
 
     `source` replaces the air as what is heard; `say` gets one line per step
-    done. Raises StartError, HomeError.
+    done; `components` are as for `running_stack`. Raises StartError, HomeError.
     """
     async with contextlib.AsyncExitStack() as exits:
-        stack = await exits.enter_async_context(running_stack(say))
+        stack = await exits.enter_async_context(running_stack(say, components))
         client = await exits.enter_async_context(HomeClient(stack.url))
         journal = Journal()
         air = Air(audio.household())
@@ -151,8 +154,10 @@ async def give_ears(house: House, say: Callable[[str], None] = lambda _: None) -
 
 @contextlib.asynccontextmanager
 async def running_house(
-    say: Callable[[str], None] = lambda _: None, source: str | None = None
+    say: Callable[[str], None] = lambda _: None,
+    source: str | None = None,
+    components: Sequence[Path] = (),
 ) -> AsyncIterator[House]:
     """Start and furnish the house and give it ears; otherwise as `furnished_house`."""
-    async with furnished_house(say, source) as house:
+    async with furnished_house(say, source, components) as house:
         yield await give_ears(house, say)

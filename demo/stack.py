@@ -17,7 +17,7 @@ import aiohttp
 from demo.processes import Process, StartError, accepts, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 _CONFIGURATION = """\
@@ -141,7 +141,7 @@ def _server(folder: Path) -> tuple[Process, int, int]:
     return process, port, wyoming_port
 
 
-def _configure(config: Path, port: int) -> None:
+def _configure(config: Path, port: int, others: Sequence[Path]) -> None:
     """Write a configuration that reaches nothing beyond loopback.
 
     Home Assistant reverts an `http:` of YAML that nobody confirms, and its
@@ -154,7 +154,8 @@ def _configure(config: Path, port: int) -> None:
     (config / "automations.yaml").write_text("[]\n")
     components = config / "custom_components"
     components.mkdir()
-    (components / "earshot").symlink_to(ROOT / "custom_components" / "earshot")
+    for component in (ROOT / "custom_components" / "earshot", *others):
+        (components / component.name).symlink_to(component)
     shutil.copytree(ROOT / "blueprints", config / "blueprints", dirs_exist_ok=True)
     http = {
         "stable": {
@@ -184,12 +185,12 @@ def _configure(config: Path, port: int) -> None:
         )
 
 
-def _home_assistant(folder: Path) -> tuple[Process, int]:
+def _home_assistant(folder: Path, components: Sequence[Path]) -> tuple[Process, int]:
     hass = ROOT / ".venv-ha" / "bin" / "hass"
     if not hass.exists():
         raise StartError("Home Assistant is not installed: run scripts/setup --ha")
     port = free_port()
-    _configure(folder / "config", port)
+    _configure(folder / "config", port, components)
     process = Process(
         "Home Assistant",
         [hass, "-c", folder / "config", "--log-no-color"],
@@ -203,17 +204,18 @@ def _home_assistant(folder: Path) -> tuple[Process, int]:
 
 @contextlib.asynccontextmanager
 async def running_stack(
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None, components: Sequence[Path] = ()
 ) -> AsyncIterator[Stack]:
     """Start the three parts; stop them and remove their folder on the way out.
 
-    `say` gets one line per part that is up. Raises StartError.
+    `say` gets one line per part that is up; `components` are folders of further
+    integrations for Home Assistant. Raises StartError.
     """
     folder = Path(tempfile.mkdtemp(prefix="earshot-"))
     try:
         broker, broker_port = _broker(folder)
         server, server_port, wyoming_port = _server(folder)
-        home_assistant, home_assistant_port = _home_assistant(folder)
+        home_assistant, home_assistant_port = _home_assistant(folder, components)
         stack = Stack(
             folder,
             broker,

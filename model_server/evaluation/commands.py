@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from model_server.api.vocabulary import VocabularyError, parse_vocabulary, to_vocabulary
-from model_server.audio import SAMPLE_RATE
+from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.decode import DecodeError, read_audio
 from model_server.engines.base import Recognition, SpeechRecognizer, Vocabulary
 from model_server.evaluation import synthesis
@@ -166,6 +166,14 @@ def _timed(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[flo
     return time.perf_counter() - began, result
 
 
+def at_home(speech: Audio, snr: float | None, seed: int = 0) -> Pcm:
+    """What a microphone hears of speech over a household so many dB below; None: quiet."""
+    padded = np.pad(speech, round(LEAD_S * SAMPLE_RATE))
+    background = synthesis.household(padded.size / SAMPLE_RATE, seed=seed)
+    mixed = synthesis.mix(padded, background, QUIET_DB if snr is None else snr)
+    return synthesis.pcm(mixed)
+
+
 class Ear:
     """A microphone's road from samples to meanings, in one home."""
 
@@ -190,11 +198,7 @@ class Ear:
 
     def hear(self, spoken: Spoken, snr: float | None, seed: int = 0) -> Heard:
         """Hear one clip. Raises EngineError."""
-        room = np.zeros(round(LEAD_S * SAMPLE_RATE), np.float32)
-        padded = np.concatenate([room, spoken.audio, room])
-        background = synthesis.household(padded.size / SAMPLE_RATE, seed=seed)
-        mixed = synthesis.mix(padded, background, QUIET_DB if snr is None else snr)
-        pcm = synthesis.pcm(mixed)
+        pcm = at_home(spoken.audio, snr, seed)
         listener = Listener(
             self._recognizer,
             self._home.language,

@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def house() -> AsyncIterator[House]:
     """A house whose kitchen microphone listens."""
-    async with running_house() as running:
+    jukebox = Path(__file__).parent / "jukebox"
+    async with running_house(components=[jukebox]) as running:
         yield running
         _keep_logs(running, "house")
 

@@ -31,20 +31,30 @@ def trim(pcm: Pcm) -> Pcm:
     Long quiet at the ends costs a grammar its short words: its last word would
     stretch over it.
     """
+    speech = speech_in(pcm)
+    return np.empty(0, np.int16) if speech is None else cut(pcm, speech, _MARGIN)
+
+
+def cut(pcm: Pcm, speech: tuple[int, int], margin: int) -> Pcm:
+    """Cut an utterance to what lies between two samples, and a margin of samples around."""
+    start, end = speech
+    return pcm[max(0, start - margin) : end + margin]
+
+
+def speech_in(pcm: Pcm) -> tuple[int, int] | None:
+    """Return between which samples of an utterance, (samples,), somebody speaks."""
     first = _first_voice(pcm)
-    nothing = np.empty(0, np.int16)
     if first is None:
-        return nothing
+        return None
     levels = loudness(pcm)
     low, high = np.percentile(levels, (10, 95))
     loud = levels > low + max(_ABOVE_DB, _SHARE * (high - low))
     loud[: max(0, first - _BEFORE)] = False
     frames = np.flatnonzero(loud)
     if len(frames) < _SHORTEST:
-        return nothing
-    start = frames[0] * _HOP + _WINDOW // 2 - _MARGIN
-    end = frames[-1] * _HOP + _WINDOW // 2 + _MARGIN
-    return pcm[max(0, start) : end]
+        return None
+    middle = _WINDOW // 2
+    return int(frames[0]) * _HOP + middle, int(frames[-1]) * _HOP + middle
 
 
 def dither(pcm: Pcm) -> Pcm:
