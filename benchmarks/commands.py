@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import csv
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 import json
 import os
 from pathlib import Path
@@ -33,8 +34,8 @@ from model_server.engines.embedded import moonshine, phonetic
 from model_server.engines.embedded.decoder import GrammarDecoder
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.sentences import ANSWERS
-from model_server.engines.embedded.trim import cut, speech_in
-from model_server.engines.embedded.writing import MARGINS, WritingEar
+from model_server.engines.embedded.trim import speech_in
+from model_server.engines.embedded.writing import WritingEar, decide
 from model_server.evaluation import synthesis
 from model_server.evaluation.commands import at_home
 from model_server.evaluation.reading import Meaning, Reading
@@ -60,11 +61,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class Found:
-    """The likeliest sentence, what speaks for it (terms,), and whether that is enough."""
+    """What was found, and whether it is accepted.
+
+    `features`, (terms,), are what speaks for `likeliest`: the network may find another
+    sentence when it listens again.
+    """
 
     text: str = ""
     features: npt.NDArray[np.float64] | None = None
     accepted: bool = False
+    likeliest: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,12 @@ class Outcome:
     seconds: float
     meant: Meaning | str | None
     heard: Meaning | str | None
+    likeliest: Meaning | str | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the likeliest sentence is what was meant."""
+        return self.meant is not None and self.meant == self.likeliest
 
 
 def recorded(agent: Reading) -> Iterator[Clip]:
@@ -138,11 +150,13 @@ def uttered(clips: Iterable[Clip], snr_db: float | None = None) -> Iterator[Clip
 def writing_look(ear: WritingEar, pcm: Pcm) -> Found:
     """Look at an utterance, (samples,), by the network: its terms are of the first look."""
     speech = speech_in(pcm)
-    finding = None if speech is None else ear.look(cut(pcm, speech, MARGINS[0]))
-    if finding is None:
+    looks = iter(()) if speech is None else ear.looks(pcm, speech)
+    if (first := next(looks, None)) is None:
         return Found()
-    heard = ear.recognize(pcm).text
-    return Found(heard or finding.best.text, finding.features(), bool(heard))
+    # The later ones are taken only if they are needed.
+    heard = decide(chain([first], looks)).text
+    likeliest = first.best.text
+    return Found(heard or likeliest, first.features(), bool(heard), likeliest)
 
 
 def phonetic_look(decoder: GrammarDecoder, pcm: Pcm) -> Found:
@@ -151,7 +165,7 @@ def phonetic_look(decoder: GrammarDecoder, pcm: Pcm) -> Found:
     if finding is None or finding.evidence is None:
         return Found()
     accepted = bool(phonetic.judge(finding).text)
-    return Found(finding.text, finding.evidence.features(), accepted)
+    return Found(finding.text, finding.evidence.features(), accepted, finding.text)
 
 
 def hear(
@@ -167,9 +181,8 @@ def hear(
         start = time.perf_counter()
         found = look(clip.pcm)
         seconds = time.perf_counter() - start
-        outcomes.append(
-            Outcome(clip, found, seconds, meaning(clip.label), meaning(found.text))
-        )
+        meanings = map(meaning, (clip.label, found.text, found.likeliest))
+        outcomes.append(Outcome(clip, found, seconds, *meanings))
     return outcomes
 
 
@@ -224,12 +237,7 @@ def fit(outcomes: list[Outcome]) -> tuple[float, npt.NDArray[np.float64]]:
     """Fit the confidence: logistic regression, each side of equal weight in all."""
     rows = [outcome for outcome in outcomes if outcome.found.features is not None]
     features = np.array([outcome.found.features for outcome in rows])
-    right = np.array(
-        [
-            outcome.meant is not None and outcome.meant == outcome.heard
-            for outcome in rows
-        ]
-    )
+    right = np.array([outcome.fits for outcome in rows])
     mean, spread = features.mean(0), features.std(0)
     terms = np.c_[(features - mean) / spread, np.ones(len(features))]
     weights = np.zeros(terms.shape[1])
@@ -339,8 +347,8 @@ def _show_fit(outcomes: list[Outcome], console: Console) -> None:
         table.add_column(f"≥ {level}", justify="right")
     groups: dict[str, list[float]] = {}
     for outcome, confidence in cross_fit(outcomes):
-        right = outcome.meant is not None and outcome.meant == outcome.heard
-        kind = "" if outcome.meant is None else " right" if right else " wrong"
+        fits = " right" if outcome.fits else " wrong"
+        kind = "" if outcome.meant is None else fits
         groups.setdefault(outcome.clip.subset + kind, []).append(confidence)
     for name, found in sorted(groups.items()):
         shares = (f"{np.mean(np.array(found) >= level):.1%}" for level in levels)

@@ -50,6 +50,7 @@ from .const import (
     CONF_CODE_WORDS,
     CONF_MEDIA,
     CONF_PUBLISH_LEVEL,
+    CONF_PUBLISH_PARTIALS,
     CONF_TTS,
     CONF_UNASKED,
     DEFAULT_BASE_TOPIC,
@@ -95,6 +96,7 @@ OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_BASE_TOPIC, default=DEFAULT_BASE_TOPIC): TextSelector(),
         vol.Required(CONF_PUBLISH_LEVEL, default=False): BooleanSelector(),
+        vol.Required(CONF_PUBLISH_PARTIALS, default=False): BooleanSelector(),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(domain="alarm_control_panel")
         ),

@@ -229,6 +229,12 @@ def says(said: Transcript, code_words: str | None) -> bool:
     return code_words is not None and plain(said.text) == plain(code_words)
 
 
+def begins(text: str, code_words: str | None) -> bool:
+    """Tell whether a text may become the code words, or holds them."""
+    said, code = plain(text).split(), plain(code_words or "").split()
+    return bool(code) and said[: len(code)] == code[: len(said)]
+
+
 def answer(said: Transcript, code_words: str | None = None) -> Answer | None:
     """Return what a text answers; None if it is no answer, but something else.
 

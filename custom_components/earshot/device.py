@@ -18,13 +18,21 @@ from .client import (
     Health,
     Info,
     Level,
+    Partial,
     Sound,
     Task,
     Transcript,
     Wake,
 )
 from .client.connection import StreamResult
-from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, HOME
+from .const import (
+    CONF_CLIPS,
+    CONF_COMMANDS,
+    CONF_GUARD,
+    CONF_PUBLISH_PARTIALS,
+    CONF_SLUG,
+    HOME,
+)
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .nearest import Nearest
@@ -110,6 +118,7 @@ class MicrophoneDevice(Listener):
                 rules=self._rules,
                 clips=self.clips,
                 wake=self.waking.wakes({}) if commands else {},
+                partials=entry.options.get(CONF_PUBLISH_PARTIALS, False),
             ),
             async_create_source(hass, data),
             client,
@@ -217,7 +226,10 @@ class MicrophoneDevice(Listener):
             self._publisher.send(
                 payloads.wake_topic(self.slug), payloads.wake_payload(result)
             )
+        elif isinstance(result, Partial):
+            self.spoken.overheard(result)
         elif isinstance(result, Transcript):
+            self.spoken.over(result)
             self._engine_there(result.rejected != UNAVAILABLE)
             if result.text:
                 self.spoken.heard(result)

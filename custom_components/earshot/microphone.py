@@ -50,6 +50,7 @@ class Settings:
     rules: Rules = field(default_factory=dict)
     clips: bool = False
     wake: Wakes = field(default_factory=dict)
+    partials: bool = False
 
     def start(self, time: datetime) -> Start:
         """Return the first frame of a stream whose audio begins at `time`."""
@@ -64,6 +65,7 @@ class Settings:
             rules=self.rules,
             clips=self.clips,
             wake=self.wake,
+            partials=self.partials,
         )
 
     def listen(self) -> Listen:

@@ -49,6 +49,11 @@ def timer_topic(microphone: str) -> str:
     return f"{microphone}/timer"
 
 
+def partial_topic(microphone: str) -> str:
+    """Return where words go while they are said."""
+    return f"{microphone}/partial"
+
+
 def transcript_topic(microphone: str) -> str:
     """Return where texts go."""
     return f"{microphone}/transcript"
@@ -127,6 +132,11 @@ def gesture_payload(sound: Sound) -> str:
 def wake_payload(wake: Wake) -> str:
     """Return a wake word, or a gesture that wakes."""
     return json.dumps(_head(wake) | {"word": wake.word, "score": wake.score})
+
+
+def partial_payload(partial: Result, text: str) -> str:
+    """Return what was said so far; nothing once the utterance is over."""
+    return json.dumps(_head(partial) | {"text": text})
 
 
 def transcript_payload(transcript: Transcript) -> str:

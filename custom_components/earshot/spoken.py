@@ -12,9 +12,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import Transcript
+from .client import Partial, Result, Transcript
 from .commands import async_run_command
-from .confirm import HIDDEN, Question, aloud, says
+from .confirm import HIDDEN, Question, aloud, begins, says
 from .const import (
     CONF_ALARM_PANEL,
     CONF_CODE_WORDS,
@@ -70,6 +70,7 @@ class Spoken:
         self._players: list[str] = subentry.data.get(CONF_PLAYERS, [])
         self._commands = asyncio.Lock()
         self._question = Question()
+        self._shown = ""
         self._rights = Rights(
             unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
             outdoor=subentry.data.get(CONF_PLACE) == OUTDOOR,
@@ -96,6 +97,24 @@ class Spoken:
         sentence = self._nearest.hear(heard)
         self._entry.async_create_background_task(
             self._hass, self._obey(heard, sentence), f"earshot command {self._slug}"
+        )
+
+    @callback
+    def overheard(self, partial: Partial) -> None:
+        """Publish what is being said, unless that may become the code words."""
+        if not begins(partial.text, self._rights.code_words):
+            self._show(partial, partial.text)
+
+    @callback
+    def over(self, transcript: Transcript) -> None:
+        """Publish that nothing is being said any more, if something was."""
+        if self._shown:
+            self._show(transcript, "")
+
+    def _show(self, said: Result, text: str) -> None:
+        self._shown = text
+        self._publisher.send_now(
+            payloads.partial_topic(self._slug), payloads.partial_payload(said, text)
         )
 
     @property

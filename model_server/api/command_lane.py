@@ -10,6 +10,7 @@ from model_server.api.foresight import Foresight
 from model_server.api.ids import uuid7
 from model_server.api.lanes import Stream, transcript, unavailable, woken
 from model_server.api.messages import Speech
+from model_server.api.partials import Partials
 from model_server.api.schedule import Schedule
 from model_server.api.service import Service
 from model_server.api.sound_lane import SoundLane
@@ -37,10 +38,13 @@ class CommandLane:
         recognizer: SpeechRecognizer,
         wake: Waking | None = None,
         sounds: SoundLane | None = None,
+        *,
+        partials: bool = False,
     ) -> None:
         """Listen in the stream's language; with `wake`, to what follows a wake.
 
-        `sounds` is the lane that hears gestures.
+        `sounds` is the lane that hears gestures; with `partials` words are told while
+        somebody speaks.
         """
         self._sounds = sounds
         if sounds is not None:
@@ -56,6 +60,7 @@ class CommandLane:
             wake=wake.words if wake else None,
         )
         self._foresight = Foresight(service, recognizer)
+        self._partials = Partials(service, stream, recognizer) if partials else None
         self._utterance = ""
         self._position = 0
         self._orders: Schedule[Callable[[], Awaitable[None]]] = Schedule()
@@ -94,6 +99,9 @@ class CommandLane:
             await self._tell(await self._listen(self._listener.push, pcm[:size]))
             pcm = pcm[size:]
         self._foresight.offer(self._listener.ahead())
+        if self._partials is not None:
+            growing = self._listener.growing()
+            self._partials.offer(self._utterance, growing, self._position)
 
     async def skip(self, samples: int) -> None:
         """An utterance with a hole ends at it."""
@@ -138,7 +146,7 @@ class CommandLane:
                 case Utterance():
                     await self._ended(event)
                 case Forgotten():
-                    self._foresight.stop()
+                    self._stop()
                     await self._speech("end", event.end)
                 case SpeechStart():
                     self._utterance = uuid7()
@@ -146,7 +154,7 @@ class CommandLane:
 
     async def _ended(self, utterance: Utterance) -> None:
         """Say what was said."""
-        self._foresight.stop()
+        self._stop()
         await self._speech("end", utterance.end)
         said = await self._recognize(utterance)
         await self._stream.say(
@@ -160,6 +168,12 @@ class CommandLane:
                 speech_dbfs(utterance.pcm) if utterance.pcm.size else None,
             )
         )
+
+    def _stop(self) -> None:
+        """The utterance ended."""
+        self._foresight.stop()
+        if self._partials is not None:
+            self._partials.stop()
 
     async def _recognize(self, utterance: Utterance) -> Recognition:
         """What was said. An engine that is away costs this utterance, not the stream."""

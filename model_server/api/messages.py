@@ -60,7 +60,8 @@ class Start(Message):
     other labels and the `profile`'s name say how they are decided. `clips` asks that
     recordings of sound events be kept, which the server's own settings must allow as
     well. With `wake`, commands count only after one of its words or gestures; a
-    number is the score that a word must exceed instead of its model's own.
+    number is the score that a word must exceed instead of its model's own. `partials`
+    asks for words while somebody speaks, where the engine knows them so soon.
     """
 
     type: Literal["start"] = "start"
@@ -75,6 +76,7 @@ class Start(Message):
     rules: dict[Slug, RuleBody] = {}
     clips: bool = False
     wake: Waking = {}
+    partials: bool = False
 
 
 class Listen(Message):
@@ -177,6 +179,16 @@ class Intent(Message):
 
     name: str
     slots: dict[str, str | int] = {}
+
+
+class Partial(Result):
+    """Server: so far somebody has said this, who still speaks; nothing follows from it.
+
+    It has the id of the `transcript` that will follow, and replaces the one before.
+    """
+
+    type: Literal["partial"] = "partial"
+    text: str
 
 
 class Transcript(Result):
@@ -294,6 +306,7 @@ ServerMessage = Annotated[
     | Listening
     | Speech
     | Wake
+    | Partial
     | Transcript
     | Sound
     | Clip

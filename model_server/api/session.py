@@ -195,7 +195,12 @@ class Session:
             lanes.append(self._sounds)
         if recognizer and "commands" in start.tasks:
             self._commands = CommandLane(
-                self._service, self, recognizer, wake, self._sounds
+                self._service,
+                self,
+                recognizer,
+                wake,
+                self._sounds,
+                partials=start.partials,
             )
             lanes.append(self._commands)
         levels = bool(lanes)
@@ -208,7 +213,10 @@ class Session:
                 service.clock.monotonic(),
             )
         elif recognizer:
-            lanes.append(DictationLane(self._service, self, recognizer))
+            dictation = DictationLane(
+                self._service, self, recognizer, partials=start.partials
+            )
+            lanes.append(dictation)
         elif wake:
             lanes.append(WakeLane(self._service, self, wake.words))
         with closing:

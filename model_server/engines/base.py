@@ -189,6 +189,17 @@ class SpeechRecognizer(Protocol):
         """
 
 
+@runtime_checkable
+class Overhearing(Protocol):
+    """A recogniser that can tell words while somebody still speaks."""
+
+    def overhear(self, pcm: Pcm, language: str) -> str:
+        """Tell how an utterance begins that still goes on, (samples,) from its start.
+
+        Empty if that is unsure. It may read otherwise once more was said. Raises EngineError.
+        """
+
+
 @dataclass(frozen=True)
 class Classification:
     """Scores 0 to 1, (batch, labels), and embeddings, (batch, dim)."""

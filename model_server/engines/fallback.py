@@ -10,6 +10,7 @@ from typing import Final
 
 from .base import (
     EngineError,
+    Overhearing,
     Pcm,
     Recognition,
     SpeechRecognizer,
@@ -87,6 +88,13 @@ class FallbackRecognizer:
     def foresee(self, pcm: Pcm) -> Recognition | None:
         """Only the first engine may have work to do ahead."""
         return self._primary.foresee(pcm)
+
+    def overhear(self, pcm: Pcm, language: str) -> str:
+        """The first engine that can tell words so soon does."""
+        for engine in (self._primary, self._secondary):
+            if isinstance(engine, Overhearing) and _speaks(engine, language):
+                return engine.overhear(pcm, language)
+        return ""
 
     def _instead(self, pcm: Pcm, language: str) -> Recognition:
         with self._second:

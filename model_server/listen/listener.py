@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 import math
 
-from model_server.audio import Pcm
+from model_server.audio import SAMPLE_RATE, Pcm
 from model_server.audio.vad import SileroVoice, VoiceActivity
 from model_server.engines.base import Recognition, SpeechRecognizer
 from model_server.listen.attention import Attention, AttentionEvent, Words
@@ -26,6 +26,10 @@ _PAST = 256
 """Samples after a chunk that its last spectrum takes in: half a window."""
 
 
+BIT = SAMPLE_RATE // 2
+"""Samples between two looks at what is being said; the first takes in the pre-roll."""
+
+
 class _Foresight:
     """Tells when an open utterance has become longer by another whole chunk, or may be over."""
 
@@ -43,6 +47,24 @@ class _Foresight:
         self._chunks = chunks
         self._rested = rested
         return self._endpointer.open_pcm() if longer or pauses else None
+
+
+class _Growing:
+    """Tells when an open utterance has become longer by another bit."""
+
+    def __init__(self, endpointer: Endpointer) -> None:
+        self._endpointer = endpointer
+        self._looked = 0
+
+    def look(self) -> Pcm | None:
+        """The open utterance from its start, if that is so."""
+        size = self._endpointer.open_samples
+        if size < self._looked:
+            self._looked = 0
+        if size - self._looked < BIT:
+            return None
+        self._looked = size
+        return self._endpointer.open_pcm()
 
 
 class Listener:
@@ -68,6 +90,7 @@ class Listener:
         endpointer = Endpointer(vad or SileroVoice(), settings)
         self.attention = Attention(endpointer, wake)
         self._foresight = _Foresight(endpointer)
+        self._growing = _Growing(endpointer)
         self._recognizer = recognizer
         self._language = language
 
@@ -78,6 +101,10 @@ class Listener:
     def ahead(self) -> Pcm | None:
         """After `push`: an open utterance that may be worked ahead on, else None."""
         return self._foresight.look()
+
+    def growing(self) -> Pcm | None:
+        """After `push`: an open utterance that has become longer by a bit, else None."""
+        return self._growing.look()
 
     def resume(self, said: Recognition | None) -> list[AttentionEvent]:
         """After a `Pause`: go on, knowing what was said up to there, if that is known."""
@@ -141,6 +168,7 @@ class Dictation:
         """Begin with the first sample; the recogniser must speak `language`."""
         self._endpointer = Endpointer(vad or SileroVoice(), WHOLE)
         self._foresight = _Foresight(self._endpointer)
+        self._growing = _Growing(self._endpointer)
         self._recognizer = recognizer
         self._language = language
         self.samples = 0
@@ -153,6 +181,10 @@ class Dictation:
     def ahead(self) -> Pcm | None:
         """After `push`: the utterance so far if it may be worked ahead on, else None."""
         return self._foresight.look()
+
+    def growing(self) -> Pcm | None:
+        """After `push`: the utterance so far, if it has become longer by a bit, else None."""
+        return self._growing.look()
 
     def finish(self) -> Transcription:
         """No more samples follow: what was said. Raises EngineError."""

@@ -160,6 +160,10 @@ class FakeStream:
             }
         )
 
+    async def partial(self, text: str) -> None:
+        """Report what was said so far."""
+        await self.say(self._head("partial", None) | {"text": text})
+
     async def wake(self, word: str, after_s: float = 0) -> None:
         """Report a wake word that was over so long after the first sample."""
         time = self.begin + timedelta(seconds=after_s)

@@ -294,6 +294,7 @@ async def test_the_options_are_checked_and_taken(
         "code_words": "purple elephant",
         "media": ["Jazz Radio"],
         "publish_level": True,
+        "publish_partials": False,
         "unasked": 5,
     }
     await hass.async_block_till_done()

@@ -165,6 +165,41 @@ async def test_the_level_is_published_only_when_asked_for(
     assert level["microphone"] == "kitchen"
 
 
+async def test_words_are_published_while_they_are_said(
+    hass: HomeAssistant,
+    server: FakeServer,
+    mqtt_entry: MockConfigEntry,
+    witness: Witness,
+    tone: Path,
+) -> None:
+    await set_up(
+        hass,
+        server,
+        microphone({"url": str(tone)}),
+        options={"publish_partials": True, "code_words": "purple elephant"},
+    )
+    stream = await server.stream()
+    assert stream.start["partials"] is True
+    for text in ("turn on", "turn on the lamp", "purple", "purple elephant please"):
+        await stream.partial(text)
+    # What was said was no command after all.
+    await stream.transcript("", "no_command")
+    await wait_for(lambda: len(witness.on("earshot/kitchen/partial")) == 3)
+    await stream.transcript("", "no_command")
+    await stream.partial("lock")
+    await wait_for(lambda: len(witness.on("earshot/kitchen/partial")) == 4)
+    told = witness.json("earshot/kitchen/partial")
+    assert [one["text"] for one in told] == ["turn on", "turn on the lamp", "", "lock"]
+    assert told[0]["microphone"] == "kitchen"
+
+
+async def test_nobody_is_asked_for_words_that_nobody_publishes(
+    hass: HomeAssistant, server: FakeServer, tone: Path
+) -> None:
+    await set_up(hass, server, microphone({"url": str(tone)}))
+    assert "partials" not in (await server.stream()).start
+
+
 async def test_without_mqtt_an_issue_says_so_and_the_rest_works(
     hass: HomeAssistant,
     server: FakeServer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +59,29 @@ async def test_a_spoken_command_becomes_speech_start_end_and_transcript(
     assert at(transcript["end"]) == pytest.approx(seconds_of(pcm) - 1, abs=0.4)
     assert messages[-1]["reason"] == "ended"
     assert stream.close_code == 1000
+
+
+@pytest.mark.parametrize("task", ["commands", "transcribe"])
+async def test_who_asks_for_it_is_told_words_while_they_are_said(
+    house: House, task: str
+) -> None:
+    pcm = command()
+    piece = SAMPLE_RATE // 4
+    async with house.stream(task, time=T0.isoformat(), partials=True) as stream:
+        for first in range(0, pcm.size, piece):
+            await stream.play(pcm[first : first + piece])
+            # Words are worth nothing late: what comes too fast is not looked at.
+            await asyncio.sleep(0.2)
+        messages = await stream.end()
+
+    (transcript,) = of_kind(messages, "transcript")
+    partials = of_kind(messages, "partial")
+    assert any(transcript["text"].startswith(one["text"]) for one in partials)
+    assert {one["id"] for one in partials} == {transcript["id"]}
+    said = [one["text"] for one in partials]
+    assert all(before != after for before, after in pairwise(said))
+    assert 1 < at(partials[0]["time"]) < at(transcript["end"]) + 0.6
+    assert messages.index(partials[-1]) < messages.index(transcript)
 
 
 async def test_a_transcript_tells_how_loud_it_was_said(house: House) -> None:

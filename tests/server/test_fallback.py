@@ -154,6 +154,17 @@ def test_only_the_first_engine_works_ahead(
     assert (big.foreseen, small.foreseen) == (1, 0)
 
 
+def test_the_first_engine_that_knows_words_so_soon_tells_them() -> None:
+    class Sharp(Ear):
+        def overhear(self, pcm: Pcm, language: str) -> str:
+            return self.info.name
+
+    big, small = Ear(EngineInfo("big", "7")), Sharp(EngineInfo("small", "1"))
+    assert FallbackRecognizer(big, small).overhear(NOTHING, "en") == "small"
+    assert FallbackRecognizer(small, big).overhear(NOTHING, "en") == "small"
+    assert FallbackRecognizer(big, big).overhear(NOTHING, "en") == ""
+
+
 def test_the_second_engine_is_called_no_more_often_at_a_time_than_it_takes(
     big: Ear, recognizer: SpeechRecognizer
 ) -> None:

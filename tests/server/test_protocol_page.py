@@ -24,6 +24,7 @@ SOCKET_MESSAGES = [
     messages.Listening,
     messages.Speech,
     messages.Wake,
+    messages.Partial,
     messages.Transcript,
     messages.Sound,
     messages.Clip,

@@ -205,6 +205,21 @@ def test_words_that_nobody_told_are_written(
     assert heard.rejected is None
 
 
+def test_words_are_overheard_as_far_as_they_begin_a_command(
+    model: moonshine.Moonshine, tmp_path: Path
+) -> None:
+    ear = WritingEar(model, compile_home(family_home()))
+    command = say("what is the temperature in the bedroom", "flite:slt")
+    talk = say("the football game starts at seven", "flite:slt")
+    heard = [ear.overhear(command[: seconds * 8000]) for seconds in (1, 2, 3, 6)]
+    assert heard == [
+        *("", "what is", "what is the temperature"),
+        "what is the temperature in the bedroom",
+    ]
+    assert ear.overhear(talk[:24_000]) == ear.overhear(np.resize(talk, 400_000)) == ""
+    assert EmbeddedRecognizer(tmp_path, phonetic=True).overhear(command, "en") == ""
+
+
 def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     model: moonshine.Moonshine,
 ) -> None:

@@ -11,6 +11,7 @@ from .messages import (
     Health,
     Level,
     Listening,
+    Partial,
     Ready,
     ServerMessage,
     Sound,
@@ -26,7 +27,7 @@ BYTES_PER_SECOND = 32_000
 CATCH_UP = 1.04
 """How much faster than time a backlog is sent: servers tolerate a fast clock."""
 
-type StreamResult = Speech | Wake | Transcript | Sound | Clip | Level | Health
+type StreamResult = Speech | Wake | Partial | Transcript | Sound | Clip | Level | Health
 
 
 class Stream:

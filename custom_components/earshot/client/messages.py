@@ -71,6 +71,13 @@ class Wake(Result):
 
 
 @dataclass(frozen=True)
+class Partial(Result):
+    """What somebody who still speaks has said so far; `text` may yet change."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Alternative:
     """Another text that may have been said."""
 
@@ -157,6 +164,7 @@ type ServerMessage = (
     | Listening
     | Speech
     | Wake
+    | Partial
     | Transcript
     | Sound
     | Clip
@@ -258,6 +266,15 @@ def _wake(data: Json) -> Wake:
     )
 
 
+def _partial(data: Json) -> Partial:
+    return Partial(
+        fields.string(data, "id"),
+        fields.time(data, "time"),
+        fields.string(data, "microphone"),
+        fields.string(data, "text"),
+    )
+
+
 def _level(data: Json) -> Level:
     return Level(
         fields.time(data, "time"),
@@ -288,6 +305,7 @@ _READERS: dict[str, Callable[[Json], ServerMessage | None]] = {
     "listening": _listening,
     "speech": _speech,
     "wake": _wake,
+    "partial": _partial,
     "transcript": _transcript,
     "sound": _sound,
     "clip": Clip.read,

@@ -30,6 +30,7 @@ class Start:
     rules: Rules = field(default_factory=dict)
     clips: bool = False
     wake: Wakes = field(default_factory=dict)
+    partials: bool = False
 
     def encode(self) -> str:
         """Return the JSON frame."""
@@ -54,6 +55,8 @@ class Start:
             frame["clips"] = True
         if self.wake:
             frame["wake"] = self.wake
+        if self.partials:
+            frame["partials"] = True
         return json.dumps(frame)
 
 

@@ -15,12 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from model_server.audio import SAMPLE_RATE
 from model_server.engines.base import Pcm
 
 FIRST, LAST = 1, 2
 """The tokens that begin and end a text."""
 
 _HEADS, _SIZE = 8, 36
+_FRAME = 384
+"""Samples of a piece of the memory."""
+_EACH_S = 6.5
+"""Tokens that can be said in a second, as its makers count: more are made up."""
 _SPACE = "\u2581"
 _PAST, _PRESENT = "past_key_values", "present"
 
@@ -82,6 +87,8 @@ class Writing:
         self._decoder = decoder
         self._names = [name.replace(_PRESENT, _PAST) for name in names]
         self._memory = memory
+        self.longest = round(_EACH_S * memory.shape[1] * _FRAME / SAMPLE_RATE)
+        """Tokens that a text may have at most."""
         self.begin()
 
     def begin(self) -> None:
@@ -108,7 +115,7 @@ class Writing:
             {
                 "input_ids": np.array(tokens, np.int64)[:, None],
                 "encoder_hidden_states": memory,
-                # One for each 384 samples, or one for all: nothing is left out.
+                # One for each frame, or one for all: nothing is left out.
                 "encoder_attention_mask": np.ones((count, 1), np.int64),
                 "use_cache_branch": np.array([self._begun]),
                 **past,

@@ -92,6 +92,15 @@ class EmbeddedRecognizer:
         self._foreseen = ear, pcm.tobytes(), said
         return said
 
+    def overhear(self, pcm: Pcm, language: str) -> str:
+        """Tell how an utterance begins that still goes on, (samples,).
+
+        Raises ValueError for a language other than English.
+        """
+        _check(language)
+        ear = self._ear
+        return ear.overhear(pcm) if isinstance(ear, WritingEar) else ""
+
     def _recognize(self, ear: _Ear, pcm: Pcm) -> Recognition:
         """Do it, unless that was done."""
         foreseen = self._foreseen

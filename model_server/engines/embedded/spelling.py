@@ -89,6 +89,18 @@ class Spelling:
                     return (*words, word)
         return None
 
+    def begun(self, places: Places) -> tuple[str, ...] | None:
+        """Return the words if a word may end here, the last of a sentence or not."""
+        for (state, node), words in places.items():
+            if node == _INSIDE:
+                return (*words[:-1], words[-1].rstrip())
+            if node == 0 and words:
+                return words
+            if node > 0:
+                for word in self._state(state)[1][node].values():
+                    return (*words, word)
+        return None
+
     def _step(self, places: Places, char: str) -> Places:
         found: dict[tuple[int, int], tuple[str, ...]] = {}
         for (state, node), words in places.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 import math
@@ -30,9 +30,6 @@ _BEAM = 8
 _TRIED = 256
 """The likeliest tokens after each text that are tried; hardly ever is the true one later."""
 
-_LONGEST = 40
-"""Tokens of a text."""
-
 _LONGEST_S = 10
 """Who speaks longer gives no command."""
 
@@ -42,7 +39,7 @@ _TWINS = 2
 _QUIET = SAMPLE_RATE // 2
 """Samples of silence on either side: without them short sentences are hardly understood."""
 
-MARGINS = (SAMPLE_RATE // 2, SAMPLE_RATE // 4)
+_MARGINS = (SAMPLE_RATE // 2, SAMPLE_RATE // 4)
 """Samples of the room around the speech, as it is heard first, and as it is heard again if
 that made no command of it. The network errs by chance: of 258 commands over a household
 12 dB below 86 % are found by the first, 91 % by either, at the same false accepts."""
@@ -118,6 +115,8 @@ _ACCEPTED_LOCKS = 0.5
 """The same for locking and unlocking, which Home Assistant asks about before it does it."""
 _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
+_BEGUN_EACH = -1.0
+"""Nats per token from which the beginning of a sentence is shown; talk hardly has it."""
 # What a nat of the phones weighs where the network is not sure: "unlock" is longer than
 # "lock", so their phones lie far apart; those of on and off err in one of seven.
 _PHONES = {_LOCKS: _MARGIN / LOCK_MARGIN, frozenset({"on", "off"}): 0.15}
@@ -140,26 +139,37 @@ class WritingEar:
         speech = speech_in(pcm)
         if speech is None:
             return Recognition("", 0.0, rejected="silence")
-        best = Recognition("", 0.0, rejected="no_command")
-        if speech[1] - speech[0] > _LONGEST_S * SAMPLE_RATE:
-            return best
-        first: Finding | None = None
-        for margin in MARGINS:
-            finding = self.look(cut(pcm, speech, margin))
-            if finding is None or (first and _opposed(first.best, finding.best)):
-                continue
-            first = first or finding
-            heard = judge(finding)
-            if heard.text:
-                return heard
-            best = max(
-                best, heard, key=lambda one: (len(one.alternatives), one.confidence)
-            )
-        return best
+        return decide(self.looks(pcm, speech))
 
-    def look(self, speech: Pcm) -> Finding | None:
+    def overhear(self, pcm: Pcm) -> str:
+        """Return how an utterance begins that goes on, (samples,); nothing if unsure."""
+        speech = speech_in(pcm)
+        if speech is None or speech[1] - speech[0] > _LONGEST_S * SAMPLE_RATE:
+            return ""
+        heard = self._listen(cut(pcm, speech, _MARGINS[0]))
+        begun = self.sentences(heard, self._spelling, self._spelling.begun)
+        if not begun or begun[0].score / begun[0].tokens < _BEGUN_EACH:
+            return ""
+        return begun[0].text
+
+    def looks(self, pcm: Pcm, speech: tuple[int, int]) -> Iterator[Finding]:
+        """Yield what is found between two samples of an utterance, one look after another.
+
+        What is the opposite of what was found before is left out.
+        """
+        start, end = speech
+        if end - start > _LONGEST_S * SAMPLE_RATE:
+            return
+        first: Finding | None = None
+        for margin in _MARGINS:
+            finding = self._look(cut(pcm, speech, margin))
+            if finding and not (first and _opposed(first.best, finding.best)):
+                yield finding
+            first = first or finding
+
+    def _look(self, speech: Pcm) -> Finding | None:
         """Find the likeliest sentence in trimmed speech, (samples,), if one fits."""
-        heard = self._model.listen(dither(np.pad(speech, _QUIET)))
+        heard = self._listen(speech)
         found = self.sentences(heard, self._spelling)
         if not found:
             return None
@@ -183,6 +193,9 @@ class WritingEar:
             seconds=len(speech) / SAMPLE_RATE,
         )
 
+    def _listen(self, speech: Pcm) -> Writing:
+        return self._model.listen(dither(np.pad(speech, _QUIET)))
+
     def _sayable(self, text: str) -> bool:
         """Tell whether a text is a sentence of this home."""
         places = self._spelling.go(self._spelling.begin, letters(text))
@@ -200,16 +213,25 @@ class WritingEar:
         )
         return first - second
 
-    def sentences(self, writing: Writing, spelling: Spelling) -> list[Sentence]:
-        """Return the sentences that were possibly said, likeliest first."""
+    def sentences(
+        self,
+        writing: Writing,
+        spelling: Spelling,
+        whole_at: Callable[[Places], tuple[str, ...] | None] | None = None,
+    ) -> list[Sentence]:
+        """Return the sentences that were possibly said, likeliest first.
+
+        `whole_at` tells where a text may end, if not at a sentence's end only.
+        """
+        ends = whole_at or spelling.whole
         writing.begin()
         texts: list[_Text] = [_Text(0.0, spelling.begin)]
         tokens, after = [FIRST], [0]
         whole: dict[tuple[str, ...], Sentence] = {}
-        for length in range(1, _LONGEST):
+        for length in range(1, writing.longest):
             scores = writing.write(tokens, after)
             for text, row in zip(texts, scores, strict=True):
-                if (words := spelling.whole(text.places)) is not None:
+                if (words := ends(text.places)) is not None:
                     score = text.score + float(row[LAST])
                     if words not in whole or whole[words].score < score:
                         whole[words] = Sentence(words, length, score)
@@ -290,6 +312,17 @@ def judge(finding: Finding) -> Recognition:
         perhaps = Hypothesis(text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=text, confidence=sure)
+
+
+def decide(findings: Iterable[Finding]) -> Recognition:
+    """Take the first finding that is a command, or tell which it might have been."""
+    best = Recognition("", 0.0, rejected="no_command")
+    for finding in findings:
+        heard = judge(finding)
+        if heard.text:
+            return heard
+        best = max(best, heard, key=lambda one: (len(one.alternatives), one.confidence))
+    return best
 
 
 @dataclass(frozen=True)
