@@ -49,14 +49,14 @@ def body(home: Vocabulary) -> dict[str, Any]:
 
 
 def read_aloud(minutes: float) -> Iterator[Clip]:
-    """Yield these pages read aloud by one voice after the other, a minute at most each."""
+    """Yield phrases of our pages, read aloud by one voice after the other."""
     left = round(minutes * 60 * SAMPLE_RATE)
-    for paragraph, voice in zip(reading(), cycle(VOICES), strict=False):
-        pcm = say(paragraph, voice)[: 60 * SAMPLE_RATE]
-        yield Clip("reading", voice, None, pcm[: max(0, left)])
-        left -= len(pcm)
+    for phrase, voice in zip(reading(), cycle(VOICES), strict=False):
         if left <= 0:
             return
+        pcm = say(phrase, voice)
+        yield Clip("reading", voice, None, pcm)
+        left -= len(pcm)
 
 
 def main(

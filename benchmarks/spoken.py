@@ -81,16 +81,17 @@ PAGES = Path(__file__).parents[1] / "docs"
 
 
 def reading() -> Iterator[str]:
-    """Yield paragraphs of this project's pages as one reads them aloud.
+    """Yield this project's pages phrase by phrase, as one reads them aloud.
 
-    They talk of lights and doors all the time, and are no commands.
+    They talk of lights and doors all the time, and are no commands; as long as those.
     """
     for page in sorted(PAGES.glob("*.md")):
         prose = re.sub(r"```.*?```", "\n\n", page.read_text("utf-8"), flags=re.DOTALL)
         for paragraph in re.split(r"\n\s*\n", prose):
             plain = re.sub(r"\]\([^)]*\)|[*`#>\[\]_|]", " ", paragraph)
-            if "|" not in paragraph and len(plain.split()) > 8:
-                yield " ".join(plain.split()).lstrip("- ")
+            for phrase in re.findall(r"[A-Za-z][A-Za-z' ]+", plain):
+                if "|" not in paragraph and 3 <= len(phrase.split()) <= 12:
+                    yield " ".join(phrase.split())
 
 
 def say(text: str, voice: str) -> Pcm:

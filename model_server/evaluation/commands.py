@@ -266,7 +266,7 @@ class Figures:
     """What is known at one SNR. Of no command, `acceptance` and slots are None.
 
     `slot_accuracy` is the share of slots that were understood, of commands whose intent
-    was; times are medians and 95th percentiles in seconds.
+    was; times are medians and 95th percentiles in seconds, where something was.
     """
 
     snr: float | None
@@ -295,10 +295,12 @@ def figures(heard: Sequence[Heard], snr: float | None) -> Figures | None:
     some = [one for one in heard if one.snr == snr and one.spoken.meant is not None]
     if not some:
         return None
-    works = [work for one in some for work in one.works]
+    # What comes to nothing makes nobody wait.
+    answered = [one for one in some if one.understood]
+    works = [work for one in answered for work in one.works]
     waits = [
         wait + work
-        for one in some
+        for one in answered
         for wait, work in zip(one.waits, one.works, strict=True)
     ]
     return Figures(

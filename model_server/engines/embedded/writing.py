@@ -114,6 +114,8 @@ _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
 _BEGUN_EACH = -1.0
 """Nats per token from which the beginning of a sentence is shown; talk hardly has it."""
+_UNSURE = 8.0
+"""Nats below which the phones are asked: what somebody said with "on" was "off" by 4.1."""
 # What a nat of the phones weighs where the network is not sure: "unlock" is longer than
 # "lock", so their phones lie far apart; those of on and off err in one of seven.
 _PHONES = {_LOCKS: _MARGIN / LOCK_MARGIN, frozenset({"on", "off"}): 0.15}
@@ -177,7 +179,7 @@ class WritingEar:
             for text in filter(self._sayable, _opposites(best)):
                 opposed += self.sentences(heard, Spelling(_only(text)))
         gap = _lead(best, opposed)
-        if gap < _MARGIN:
+        if gap < _UNSURE:
             other = max(opposed, key=lambda one: one.score)
             if (weight := _PHONES.get(best.own ^ other.own)) is not None:
                 gap += self._ahead(best, other, speech) * weight
@@ -208,7 +210,8 @@ class WritingEar:
         first, second = (
             self._phones.align(each.text.split(), speech).score for each in (one, other)
         )
-        return first - second
+        # Where one of them cannot be laid out at all, they know nothing.
+        return first - second if math.isfinite(first - second) else 0.0
 
     def sentences(
         self,
