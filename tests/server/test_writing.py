@@ -242,6 +242,21 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     assert heard.text in ("turn on the lock screen", "turn on lock screen")
 
 
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_open_words_may_stand_beside_opposites(
+    model: moonshine.Moonshine, mode: str
+) -> None:
+    home = replace(lamp_home(), sentences=("switch (on|off) {what} mode",))
+    ear = WritingEar(model, compile_home(home))
+    sentence = f"switch {mode} disco mode"
+    for voice in ("flite:slt", "flite:rms", "espeak-ng:en-us"):
+        heard = ear.recognize(say(sentence, voice)).text
+        assert not heard or f"switch {mode} " in heard
+    finding = Sentence(("switch", "on", f"{OPEN}disco", "mode"), 5, -1.0)
+    other = replace(finding, words=("switch", "off", f"{OPEN}disco", "mode"))
+    assert ear._ahead(finding, other, say(sentence, "flite:slt")) == 0.0
+
+
 @pytest.mark.parametrize("seconds", [0.1, 5, 9.5, 11, 30])
 def test_talk_of_any_length_is_no_command(
     model: moonshine.Moonshine, seconds: float

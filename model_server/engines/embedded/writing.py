@@ -108,7 +108,7 @@ _FAR = 8.0
 # Fitted by `python -m benchmarks.commands --fit`, which prints these lines.
 _BIAS = 1.235
 _WEIGHTS = (0.131, 2.260, 0.252, 2.172, -0.085)
-ACCEPTED = 0.5
+ACCEPTED = 0.7
 """Confidence below which an utterance of a listening house is no command."""
 _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
@@ -203,14 +203,17 @@ class WritingEar:
     def _ahead(self, one: Sentence, other: Sentence, speech: Pcm) -> float:
         """Return by how much more the phones speak for one than for the other, in nats.
 
-        The network writes "and lock" for "unlock" readily; the phones tell them apart.
+        The network writes "and lock" for "unlock" readily; the phones tell them apart. Of
+        words that nobody told they know nothing.
         """
+        if any(word.startswith(OPEN) for word in (*one.words, *other.words)):
+            return 0.0
         trimmed = trim(speech)
         speech = dither(trimmed if len(trimmed) else speech)
         first, second = (
             self._phones.align(each.text.split(), speech).score for each in (one, other)
         )
-        # Where one of them cannot be laid out at all, they know nothing.
+        # One of them cannot be laid out at all.
         return first - second if math.isfinite(first - second) else 0.0
 
     def sentences(
