@@ -86,7 +86,10 @@ def reading() -> Iterator[str]:
     They talk of lights and doors all the time, and are no commands; as long as those.
     """
     for page in sorted(PAGES.glob("*.md")):
-        prose = re.sub(r"```.*?```", "\n\n", page.read_text("utf-8"), flags=re.DOTALL)
+        # What is quoted are commands.
+        prose = re.sub(
+            r"```.*?```|\"[^\"]*\"", "\n\n", page.read_text("utf-8"), flags=re.DOTALL
+        )
         for paragraph in re.split(r"\n\s*\n", prose):
             plain = re.sub(r"\]\([^)]*\)|[*`#>\[\]_|]", " ", paragraph)
             for phrase in re.findall(r"[A-Za-z][A-Za-z' ]+", plain):

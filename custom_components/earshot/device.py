@@ -25,14 +25,7 @@ from .client import (
     Wake,
 )
 from .client.connection import StreamResult
-from .const import (
-    CONF_CLIPS,
-    CONF_COMMANDS,
-    CONF_GUARD,
-    CONF_PUBLISH_PARTIALS,
-    CONF_SLUG,
-    HOME,
-)
+from .const import CONF_CLIPS, CONF_COMMANDS, CONF_GUARD, CONF_SLUG, HOME
 from .health import MicrophoneHealth
 from .microphone import Listener, Microphone, Settings, utc_now
 from .nearest import Nearest
@@ -118,7 +111,7 @@ class MicrophoneDevice(Listener):
                 rules=self._rules,
                 clips=self.clips,
                 wake=self.waking.wakes({}) if commands else {},
-                partials=entry.options.get(CONF_PUBLISH_PARTIALS, False),
+                partials=self.spoken.shows,
             ),
             async_create_source(hass, data),
             client,
@@ -229,10 +222,8 @@ class MicrophoneDevice(Listener):
         elif isinstance(result, Partial):
             self.spoken.overheard(result)
         elif isinstance(result, Transcript):
-            self.spoken.over(result)
             self._engine_there(result.rejected != UNAVAILABLE)
-            if result.text:
-                self.spoken.heard(result)
+            self.spoken.heard(result)
         elif isinstance(result, Level):
             if self.sentry is not None:
                 self.sentry.level(result)
@@ -329,8 +320,7 @@ class MicrophoneDevice(Listener):
             _LOGGER.info("Microphone %s is understood again", self.name)
         else:
             _LOGGER.warning(
-                "Nothing said to microphone %s is understood: the server's speech"
-                " engine is away; see the server's log",
+                "Nothing said to %s is understood: see the server's log",
                 self.name,
             )
 

@@ -20,6 +20,7 @@ from .const import (
     CONF_CODE_WORDS,
     CONF_PLACE,
     CONF_PLAYERS,
+    CONF_PUBLISH_PARTIALS,
     CONF_SLUG,
     CONF_SPEAK,
     CONF_UNASKED,
@@ -70,6 +71,7 @@ class Spoken:
         self._players: list[str] = subentry.data.get(CONF_PLAYERS, [])
         self._commands = asyncio.Lock()
         self._question = Question()
+        self.shows: bool = entry.options.get(CONF_PUBLISH_PARTIALS, False)
         self._shown = ""
         self._rights = Rights(
             unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
@@ -88,7 +90,11 @@ class Spoken:
 
     @callback
     def heard(self, transcript: Transcript) -> None:
-        """Obey a text."""
+        """Obey a text, if there is one; nothing is being said any more."""
+        if self._shown:
+            self._show(transcript, "")
+        if not transcript.text:
+            return
         area = async_device_area_id(self._hass, self._device_id)
         if self._replies.is_echo(transcript, self._slug, area):
             _LOGGER.debug("A reply was heard, not a command: %s", transcript.id)
@@ -104,12 +110,6 @@ class Spoken:
         """Publish what is being said, unless that may become the code words."""
         if not begins(partial.text, self._rights.code_words):
             self._show(partial, partial.text)
-
-    @callback
-    def over(self, transcript: Transcript) -> None:
-        """Publish that nothing is being said any more, if something was."""
-        if self._shown:
-            self._show(transcript, "")
 
     def _show(self, said: Result, text: str) -> None:
         self._shown = text

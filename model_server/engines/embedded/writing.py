@@ -110,6 +110,8 @@ _BIAS = 1.235
 _WEIGHTS = (0.131, 2.260, 0.252, 2.172, -0.085)
 ACCEPTED = 0.7
 """Confidence below which an utterance of a listening house is no command."""
+_ACCEPTED_OPEN = 0.95
+"""The same of a sentence with any words in it: more fits that."""
 _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
 _BEGUN_EACH = -1.0
@@ -309,7 +311,10 @@ def judge(finding: Finding) -> Recognition:
         return Recognition(text="", confidence=sure, rejected="no_command")
     best = finding.best
     text = best.text
-    if _vague(best) or sure < ACCEPTED:
+    is_open = best.own != {*best.words}
+    # "Play …" is hardly anything but any words.
+    vague = is_open and len(best.own - _FUNCTION_WORDS) < 2
+    if vague or sure < (_ACCEPTED_OPEN if is_open else ACCEPTED):
         perhaps = Hypothesis(text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
     return Recognition(text=text, confidence=sure)
@@ -342,12 +347,6 @@ def _core(sentence: Sentence) -> tuple[str, ...]:
     """Return what tells a sentence from others that mean the same."""
     words = sentence.text.replace("'s", "").split()
     return tuple(word.rstrip("s") for word in words if word not in _FUNCTION_WORDS)
-
-
-def _vague(sentence: Sentence) -> bool:
-    """Tell whether hardly anything but any words is in a sentence, as in "play …"."""
-    telling = sentence.own - _FUNCTION_WORDS
-    return len(telling) < 2 and any(word.startswith(OPEN) for word in sentence.words)
 
 
 def _alike(one: Sentence, other: Sentence) -> bool:
