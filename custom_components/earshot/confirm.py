@@ -67,6 +67,10 @@ class Question:
         """Return for how long an answer may begin from now on."""
         return ANSWER_S + max(0.0, ((self._from or now) - now).total_seconds())
 
+    def waits(self, hass: HomeAssistant) -> bool:
+        """Tell whether the house waits for an answer."""
+        return self.pending is not None and hass.loop.time() <= self._until
+
     def take(self, hass: HomeAssistant, said: Transcript) -> Pending | None:
         """Return what this may be the answer to; whatever it is, it was the only one."""
         fits = self.fits(hass, said)
@@ -75,7 +79,7 @@ class Question:
 
     def fits(self, hass: HomeAssistant, said: Transcript) -> bool:
         """Tell whether this may be the answer by its time."""
-        if self.pending is None or hass.loop.time() > self._until:
+        if self.pending is None or not self.waits(hass):
             return False
         latest = (self._from or self.pending.asked.end) + timedelta(seconds=ANSWER_S)
         return self.pending.asked.end <= said.start <= latest
@@ -230,9 +234,10 @@ def says(said: Transcript, code_words: str | None) -> bool:
 
 
 def begins(text: str, code_words: str | None) -> bool:
-    """Tell whether a text may become the code words, or holds them."""
-    said, code = plain(text).split(), plain(code_words or "").split()
-    return bool(code) and said[: len(code)] == code[: len(said)]
+    """Tell whether a text holds the code words, or ends with how they begin."""
+    said, code = plain(text), plain(code_words or "")
+    ends = (said[found.start() :] for found in re.finditer(r"\S+", said))
+    return bool(code) and (code in said or any(map(code.startswith, ends)))
 
 
 def answer(said: Transcript, code_words: str | None = None) -> Answer | None:

@@ -20,6 +20,7 @@ from .client import (
     Level,
     Partial,
     Sound,
+    Speech,
     Task,
     Transcript,
     Wake,
@@ -219,7 +220,7 @@ class MicrophoneDevice(Listener):
             self._publisher.send(
                 payloads.wake_topic(self.slug), payloads.wake_payload(result)
             )
-        elif isinstance(result, Partial):
+        elif isinstance(result, Partial | Speech):
             self.spoken.overheard(result)
         elif isinstance(result, Transcript):
             self._engine_there(result.rejected != UNAVAILABLE)
@@ -320,8 +321,7 @@ class MicrophoneDevice(Listener):
             _LOGGER.info("Microphone %s is understood again", self.name)
         else:
             _LOGGER.warning(
-                "Nothing said to %s is understood: see the server's log",
-                self.name,
+                "Nothing said to %s is understood: see the server's log", self.name
             )
 
     def _notify(self, result: StreamResult | None) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 import json
 from typing import Any
 
-from .client import Clip, Engine, Level, Result, Sound, Transcript, Wake
+from .client import Clip, Engine, Level, Partial, Result, Sound, Transcript, Wake
 from .outcome import CommandOutcome
 from .sentry import Sign
 
@@ -134,7 +134,7 @@ def wake_payload(wake: Wake) -> str:
     return json.dumps(_head(wake) | {"word": wake.word, "score": wake.score})
 
 
-def partial_payload(partial: Result, text: str) -> str:
+def partial_payload(partial: Partial, text: str) -> str:
     """Return what was said so far; nothing once the utterance is over."""
     return json.dumps(_head(partial) | {"text": text})
 

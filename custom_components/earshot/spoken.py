@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import payloads
-from .client import Partial, Result, Transcript
+from .client import Partial, Speech, Transcript
 from .commands import async_run_command
 from .confirm import HIDDEN, Question, aloud, begins, says
 from .const import (
@@ -72,7 +72,7 @@ class Spoken:
         self._commands = asyncio.Lock()
         self._question = Question()
         self.shows: bool = entry.options.get(CONF_PUBLISH_PARTIALS, False)
-        self._shown = ""
+        self._shown: Partial | None = None
         self._rights = Rights(
             unasked=entry.options.get(CONF_UNASKED, DEFAULT_UNASKED),
             outdoor=subentry.data.get(CONF_PLACE) == OUTDOOR,
@@ -87,12 +87,11 @@ class Spoken:
             self._nearest.listeners.add(self._slug)
         else:
             self._nearest.listeners.discard(self._slug)
+            self._over()
 
     @callback
     def heard(self, transcript: Transcript) -> None:
-        """Obey a text, if there is one; nothing is being said any more."""
-        if self._shown:
-            self._show(transcript, "")
+        """Obey a text, if there is one."""
         if not transcript.text:
             return
         area = async_device_area_id(self._hass, self._device_id)
@@ -106,13 +105,24 @@ class Spoken:
         )
 
     @callback
-    def overheard(self, partial: Partial) -> None:
-        """Publish what is being said, unless that may become the code words."""
-        if not begins(partial.text, self._rights.code_words):
-            self._show(partial, partial.text)
+    def overheard(self, said: Partial | Speech) -> None:
+        """Publish what is being said, unless it may be the code words, and its end."""
+        if isinstance(said, Partial):
+            code = self._rights.code_words
+            asked = code is not None and self._question.waits(self._hass)
+            if not asked and not begins(said.text, code):
+                self._shown = said
+                self._show(said, said.text)
+        elif said.state == "end":
+            self._over()
 
-    def _show(self, said: Result, text: str) -> None:
-        self._shown = text
+    def _over(self) -> None:
+        """Publish that nothing is being said any more, if something was."""
+        if self._shown is not None:
+            self._show(self._shown, "")
+        self._shown = None
+
+    def _show(self, said: Partial, text: str) -> None:
         self._publisher.send_now(
             payloads.partial_topic(self._slug), payloads.partial_payload(said, text)
         )

@@ -1,4 +1,7 @@
-"""What is being said, told while somebody still speaks: nothing ever waits for it."""
+"""What is being said, told while somebody still speaks: no stream waits for it.
+
+A look that has begun ends, though, before the same engine does anything else.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ class Partials:
         self._stream = stream
         self._engine = recognizer if isinstance(recognizer, Overhearing) else None
         self._task: asyncio.Task[None] | None = None
-        self._newest: tuple[Pcm, int] | None = None
+        self._newest: tuple[str, Pcm, int] | None = None
         self._told = ""
 
     def offer(self, utterance: str, pcm: Pcm | None, at: int) -> None:
         """Tell of an open utterance up to sample `at`, once it was looked at before."""
         if self._engine is None or pcm is None:
             return
-        self._newest = pcm, at
+        self._newest = utterance, pcm, at
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look(self._engine, utterance))
+            self._task = asyncio.create_task(self._look(self._engine))
 
     def stop(self) -> None:
         """The utterance ended: nothing more is told of it."""
@@ -42,9 +45,9 @@ class Partials:
         if self._task is not None:
             self._task.cancel()
 
-    async def _look(self, engine: Overhearing, utterance: str) -> None:
+    async def _look(self, engine: Overhearing) -> None:
         while self._newest is not None:
-            (pcm, at), self._newest = self._newest, None
+            (utterance, pcm, at), self._newest = self._newest, None
             # It was logged and counted; the utterance is recognised all the same.
             with suppress(EngineError, EngineFailedError):
                 text = await self._service.work(

@@ -90,11 +90,18 @@ class FallbackRecognizer:
         return self._primary.foresee(pcm)
 
     def overhear(self, pcm: Pcm, language: str) -> str:
-        """The first engine that can tell words so soon does."""
-        for engine in (self._primary, self._secondary):
-            if isinstance(engine, Overhearing) and _speaks(engine, language):
-                return engine.overhear(pcm, language)
-        return ""
+        """The first engine that can tell words so soon does, unless the second is busy."""
+        first, second = self._primary, self._secondary
+        if isinstance(first, Overhearing) and _speaks(first, language):
+            return first.overhear(pcm, language)
+        if not isinstance(second, Overhearing) or not _speaks(second, language):
+            return ""
+        if not self._second.acquire(blocking=False):
+            return ""
+        try:
+            return second.overhear(pcm, language)
+        finally:
+            self._second.release()
 
     def _instead(self, pcm: Pcm, language: str) -> Recognition:
         with self._second:

@@ -70,6 +70,11 @@ class Attention:
         self.asked = False
         """Whether a wake, not a question, is why it listens."""
 
+    @property
+    def told(self) -> bool:
+        """Whether somebody speaks of whom it was told."""
+        return self._told and self.endpointer.open_samples > 0
+
     def push(self, pcm: Pcm) -> list[AttentionEvent]:
         """Take samples, (samples,); return what they complete, up to a pause.
 

@@ -104,7 +104,7 @@ class Listener:
 
     def growing(self) -> Pcm | None:
         """After `push`: an open utterance that has become longer by a bit, else None."""
-        return self._growing.look()
+        return self._growing.look() if self.attention.told else None
 
     def resume(self, said: Recognition | None) -> list[AttentionEvent]:
         """After a `Pause`: go on, knowing what was said up to there, if that is known."""

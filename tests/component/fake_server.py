@@ -160,6 +160,10 @@ class FakeStream:
             }
         )
 
+    async def speech(self, state: str) -> None:
+        """Report that somebody began or ceased to speak."""
+        await self.say(self._head("speech", None) | {"state": state})
+
     async def partial(self, text: str) -> None:
         """Report what was said so far."""
         await self.say(self._head("partial", None) | {"text": text})

@@ -14,6 +14,7 @@ from custom_components.earshot.const import DOMAIN
 
 from .conftest import Broker, Witness, microphone, set_up, wait_for
 from .fake_server import FakeServer
+from .house import Calls, Furnish
 
 MICROPHONE = "earshot/kitchen"
 
@@ -180,17 +181,59 @@ async def test_words_are_published_while_they_are_said(
     )
     stream = await server.stream()
     assert stream.start["partials"] is True
-    for text in ("turn on", "turn on the lamp", "purple", "purple elephant please"):
+    await stream.speech("start")
+    secret = (
+        "purple",
+        "please purple el",
+        "Purple elephants",
+        "oh purple elephant now",
+    )
+    for text in ("turn on", "turn on the lamp", *secret):
         await stream.partial(text)
     # What was said was no command after all.
-    await stream.transcript("", "no_command")
+    await stream.speech("end")
     await wait_for(lambda: len(witness.on("earshot/kitchen/partial")) == 3)
-    await stream.transcript("", "no_command")
+    await stream.speech("end")
     await stream.partial("lock")
     await wait_for(lambda: len(witness.on("earshot/kitchen/partial")) == 4)
+    await stream.drop()
+    await wait_for(lambda: len(witness.on("earshot/kitchen/partial")) == 5)
     told = witness.json("earshot/kitchen/partial")
-    assert [one["text"] for one in told] == ["turn on", "turn on the lamp", "", "lock"]
+    texts = [one["text"] for one in told]
+    assert texts == ["turn on", "turn on the lamp", "", "lock", ""]
     assert told[0]["microphone"] == "kitchen"
+    assert told[2]["id"] == told[1]["id"]
+
+
+async def test_an_answer_that_may_be_the_code_words_is_shown_nobody(
+    hass: HomeAssistant,
+    server: FakeServer,
+    mqtt_entry: MockConfigEntry,
+    witness: Witness,
+    calls: Calls,
+    furnish: Furnish,
+    tone: Path,
+) -> None:
+    furnish("lock.door", "front door", "Hall", state="locked")
+    furnish("light.lamp", "lamp", "Kitchen")
+    await set_up(
+        hass,
+        server,
+        microphone({"url": str(tone)}),
+        options={"publish_partials": True, "code_words": "purple elephant"},
+    )
+    stream = await server.stream()
+    await stream.transcript("unlock the front door", seconds=0)
+    await wait_for(lambda: witness.on("earshot/kitchen/intent"))
+    (asked,) = witness.json("earshot/kitchen/intent")
+    assert asked["refused"] == "needs_confirmation"
+    await stream.partial("purpose elephant")
+    await stream.level(-20)
+    await stream.transcript("turn on the lamp", seconds=0)
+    await wait_for(lambda: len(witness.on("earshot/kitchen/intent")) == 2)
+    assert not witness.on("earshot/kitchen/partial")
+    await stream.partial("turn on")
+    await wait_for(lambda: witness.on("earshot/kitchen/partial"))
 
 
 async def test_nobody_is_asked_for_words_that_nobody_publishes(

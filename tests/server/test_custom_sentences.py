@@ -35,6 +35,7 @@ UNHEARD = (
     "[" * 200 + "very deep" + "]" * 200,
     "goodnight",
     "{anything}",
+    "{this} {that}",
 )
 OPEN = ("remind me to {anything}", "tell {person} that {message} [now]")
 

@@ -159,10 +159,15 @@ def test_the_first_engine_that_knows_words_so_soon_tells_them() -> None:
         def overhear(self, pcm: Pcm, language: str) -> str:
             return self.info.name
 
-    big, small = Ear(EngineInfo("big", "7")), Sharp(EngineInfo("small", "1"))
+    big = Ear(EngineInfo("big", "7"))
+    small = Sharp(EngineInfo("small", "1"), parallel=1)
     assert FallbackRecognizer(big, small).overhear(NOTHING, "en") == "small"
     assert FallbackRecognizer(small, big).overhear(NOTHING, "en") == "small"
     assert FallbackRecognizer(big, big).overhear(NOTHING, "en") == ""
+    busy = FallbackRecognizer(big, small)
+    with busy._second:
+        assert busy.overhear(NOTHING, "en") == ""
+    assert busy.overhear(NOTHING, "en") == "small"
 
 
 def test_the_second_engine_is_called_no_more_often_at_a_time_than_it_takes(

@@ -80,8 +80,8 @@ def test_a_sentence_may_be_spelled_in_several_ways(
             ("tell", f"{OPEN}anna", "that", f"{OPEN}its 50 percent off"),
         ),
         (
-            " Add oat milk to my shopping list",
-            ("add", f"{OPEN}oat milk", "to", "my", "shopping", "list"),
+            " Add oat cream to my shopping list",
+            ("add", f"{OPEN}oat cream", "to", "my", "shopping", "list"),
         ),
         (" Add oat milk to my", None),
         (
@@ -97,6 +97,24 @@ def test_any_words_may_stand_in_an_open_place(
 ) -> None:
     found = spelling.whole(spelling.go(spelling.begin, letters(written)))
     assert found == words
+
+
+def test_known_words_count_before_any_words() -> None:
+    home = replace(
+        family_home(), media=("Jazz Radio",), sentences=("switch {thing}", "add {what}")
+    )
+    spelling = Spelling(compile_home(home).grammar)
+    for said in (
+        *("play jazz radio", "switch on the bed light"),
+        *("add milk to my shopping list", "add milk to the shopping list please"),
+    ):
+        words = spelling.whole(spelling.go(spelling.begin, f" {said}"))
+        assert words is not None
+        if "please" not in said:
+            assert words == tuple(said.split())
+        begun = spelling.begun(spelling.go(spelling.begin, f" {said}"))
+        assert begun == words
+    assert spelling.begun(spelling.begin) is None
 
 
 def test_only_what_may_follow_is_told(spelling: Spelling) -> None:
@@ -240,6 +258,37 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     ear = WritingEar(model, compile_home(home))
     heard = ear.recognize(say("turn on the lock screen", "flite:slt"))
     assert heard.text in ("turn on the lock screen", "turn on lock screen")
+
+
+def test_what_turns_the_opposite_way_is_seen_wherever_it_stands() -> None:
+    def opposed(one: str, other: str) -> bool:
+        sentences = (Sentence(tuple(text.split()), 5, -1.0) for text in (one, other))
+        return writing._opposed(*sentences)
+
+    assert opposed("turn on the off grid heater", "turn off the off grid heater")
+    assert opposed(f"switch {OPEN}on the lamp", f"switch {OPEN}off the lamp")
+    assert not opposed("turn on the off grid heater", "turn on the heater")
+
+
+def test_a_word_that_the_home_lacks_stops_nobody(model: moonshine.Moonshine) -> None:
+    home = replace(
+        lamp_home(), sentences=("activate lock mode", "activate {thing} mode")
+    )
+    ear = WritingEar(model, compile_home(home))
+    for voice in ("flite:slt", "flite:kal16"):
+        heard = ear.recognize(say("activate lock mode", voice))
+        assert heard.text in ("", "activate lock mode")
+
+
+def test_only_who_speaks_to_the_house_is_overheard(model: moonshine.Moonshine) -> None:
+    home = replace(
+        lamp_home(), sentences=("{thing} now please", "remind me to {thing}")
+    )
+    ear = WritingEar(model, compile_home(home))
+    talk = say("my bank account number is twelve thirty four", "flite:slt")
+    reminder = say("remind me to feed the cat", "flite:slt")
+    assert ear.overhear(talk) == ""
+    assert ear.overhear(reminder) == "remind me to feed the cat"
 
 
 @pytest.mark.parametrize("mode", ["on", "off"])

@@ -201,7 +201,9 @@ class _Builder:
         for text, sentence in custom.sentences.items():
             start = self._sentence(sentence, custom.block)
             lists = self._lists(sentence.expression, custom.block)
-            if start is None or len(re.findall(r"\w+", text)) == 1:
+            fixed = re.sub(r"\{.*?\}", "", text)
+            bare = len(re.findall(r"\w+", text)) == 1
+            if start is None or bare or not re.search(r"\w", fixed):
                 self.network.unheard.append(text)
             elif any(map(self._is_open, lists)):
                 self.network.open.append(text)

@@ -77,54 +77,55 @@ class Spelling:
 
     def whole(self, places: Places) -> tuple[str, ...] | None:
         """Return the words if they are a sentence that may end here."""
-        for (state, node), words in places.items():
-            if node == _INSIDE:
-                if state in self._accepting:
-                    return (*words[:-1], words[-1].rstrip())
-                continue
-            if node == 0 and state in self._accepting:
-                return words
-            for target, word in self._state(state)[1][node].items():
-                if target in self._accepting:
-                    return (*words, word)
-        return None
+        ways = self._endings(places)
+        return _most_known(way for way, state in ways if state in self._accepting)
 
     def begun(self, places: Places) -> tuple[str, ...] | None:
         """Return the words if a word may end here, the last of a sentence or not."""
+        return _most_known(way for way, _ in self._endings(places) if way)
+
+    def _endings(self, places: Places) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Yield the ways in which a word may end here, and the state after it."""
         for (state, node), words in places.items():
             if node == _INSIDE:
-                return (*words[:-1], words[-1].rstrip())
-            if node == 0 and words:
-                return words
-            if node > 0:
-                for word in self._state(state)[1][node].values():
-                    return (*words, word)
-        return None
+                yield (*words[:-1], words[-1].rstrip()), state
+            elif node == 0:
+                yield words, state
+            else:
+                for target, word in self._state(state)[1][node].items():
+                    yield (*words, word), target
 
     def _step(self, places: Places, char: str) -> Places:
         found: dict[tuple[int, int], tuple[str, ...]] = {}
         for (state, node), words in places.items():
-            if node == _INSIDE:
-                for place, said in _go_on(state, words, char):
-                    found.setdefault(place, said)
-                continue
-            if node == 0 and char in _LETTERS:
-                for target in self._open.get(state, ()):
-                    found.setdefault((target, _INSIDE), (*words, OPEN + char))
-            children, ends = self._state(state)
-            after = children[node].get(char)
-            if after is not None:
-                found.setdefault((state, after), words)
-            if char == " " and node == 0:
-                found.setdefault((state, 0), words)
-            for target, word in ends[node].items():
-                if char == " ":
-                    found.setdefault((target, 0), (*words, word))
-                    continue
-                begun = self._state(target)[0][0].get(char)
-                if begun is not None:
-                    found.setdefault((target, begun), (*words, word))
+            for place, said in self._steps(state, node, words, char):
+                before = found.get(place)
+                found[place] = said if before is None else _known_more(before, said)
         return found
+
+    def _steps(
+        self, state: int, node: int, words: tuple[str, ...], char: str
+    ) -> Iterator[tuple[tuple[int, int], tuple[str, ...]]]:
+        """Yield where a letter leads from one place."""
+        if node == _INSIDE:
+            yield from _go_on(state, words, char)
+            return
+        if node == 0 and char in _LETTERS:
+            for target in self._open.get(state, ()):
+                yield (target, _INSIDE), (*words, OPEN + char)
+        children, ends = self._state(state)
+        after = children[node].get(char)
+        if after is not None:
+            yield (state, after), words
+        if char == " " and node == 0:
+            yield (state, 0), words
+        for target, word in ends[node].items():
+            if char == " ":
+                yield (target, 0), (*words, word)
+                continue
+            begun = self._state(target)[0][0].get(char)
+            if begun is not None:
+                yield (target, begun), (*words, word)
 
     def _state(self, state: int) -> tuple[_Children, _Ends]:
         if state not in self._spelled:
@@ -137,6 +138,20 @@ _Children = list[dict[str, int]]
 
 _Ends = list[dict[int, str]]
 """The words that end in each node, by the state that they lead to."""
+
+
+def _openness(words: tuple[str, ...]) -> int:
+    """Count the letters of open words."""
+    return sum(len(word) for word in words if word.startswith(OPEN))
+
+
+def _known_more(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Choose between two readings of one text: known words tell more than any words."""
+    return min(one, other, key=_openness)
+
+
+def _most_known(ways: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    return min(ways, key=_openness, default=None)
 
 
 def _go_on(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 import math
 import re
 
@@ -68,6 +70,11 @@ class Sentence:
     def text(self) -> str:
         """What was said."""
         return " ".join(self.words).replace(OPEN, "")
+
+    @property
+    def known(self) -> str:
+        """What was said before the first of any words."""
+        return " ".join(takewhile(lambda word: not word.startswith(OPEN), self.words))
 
     @property
     def own(self) -> frozenset[str]:
@@ -151,7 +158,9 @@ class WritingEar:
         begun = self.sentences(heard, self._spelling, self._spelling.begun)
         if not begun or begun[0].score / begun[0].tokens < _BEGUN_EACH:
             return ""
-        return begun[0].text
+        best = begun[0]
+        # Any words fit any talk, which is told nobody.
+        return best.text if _telling(best) else best.known
 
     def looks(self, pcm: Pcm, speech: tuple[int, int]) -> Iterator[Finding]:
         """Yield what is found between two samples of an utterance, one look after another.
@@ -183,7 +192,7 @@ class WritingEar:
         gap = _lead(best, opposed)
         if gap < _UNSURE:
             other = max(opposed, key=lambda one: one.score)
-            if (weight := _PHONES.get(best.own ^ other.own)) is not None:
+            if (weight := _PHONES.get(_difference(best, other))) is not None:
                 gap += self._ahead(best, other, speech) * weight
                 if gap < 0:
                     best, gap = other, -gap
@@ -208,13 +217,12 @@ class WritingEar:
         The network writes "and lock" for "unlock" readily; the phones tell them apart. Of
         words that nobody told they know nothing.
         """
-        if any(word.startswith(OPEN) for word in (*one.words, *other.words)):
+        words = one.text.split(), other.text.split()
+        if not all(self._phones.knows(word) for some in words for word in some):
             return 0.0
         trimmed = trim(speech)
         speech = dither(trimmed if len(trimmed) else speech)
-        first, second = (
-            self._phones.align(each.text.split(), speech).score for each in (one, other)
-        )
+        first, second = (self._phones.align(some, speech).score for some in words)
         # One of them cannot be laid out at all.
         return first - second if math.isfinite(first - second) else 0.0
 
@@ -313,7 +321,7 @@ def judge(finding: Finding) -> Recognition:
     text = best.text
     is_open = best.own != {*best.words}
     # "Play …" is hardly anything but any words.
-    vague = is_open and len(best.own - _FUNCTION_WORDS) < 2
+    vague = is_open and not _telling(best)
     if vague or sure < (_ACCEPTED_OPEN if is_open else ACCEPTED):
         perhaps = Hypothesis(text, sure)
         return Recognition("", sure, alternatives=(perhaps,), rejected="no_command")
@@ -363,13 +371,17 @@ def _pattern(sentence: Sentence) -> str:
     )
 
 
+def _telling(sentence: Sentence) -> bool:
+    """Tell whether the grammar's own words say something, whatever else is said."""
+    return len(sentence.own - _FUNCTION_WORDS) > 1
+
+
 def _opposites(sentence: Sentence) -> Iterator[str]:
     """Yield a sentence with each word that must not be confused turned round."""
-    for place, word in enumerate(sentence.words):
+    words = sentence.text.split()
+    for place, word in enumerate(words):
         if word in OPPOSITES:
-            words = (*sentence.words[:place], OPPOSITES[word])
-            rest = sentence.words[place + 1 :]
-            yield " ".join((*words, *rest)).replace(OPEN, "")
+            yield " ".join([*words[:place], OPPOSITES[word], *words[place + 1 :]])
 
 
 def _only(text: str) -> Grammar:
@@ -381,5 +393,11 @@ def _only(text: str) -> Grammar:
 
 def _opposed(one: Sentence, other: Sentence) -> bool:
     """Tell whether two sentences have opposite words."""
-    these, those = one.own - other.own, other.own - one.own
-    return any(OPPOSITES.get(word) in those for word in these)
+    these, those = Counter(one.text.split()), Counter(other.text.split())
+    return any(OPPOSITES.get(word) in those - these for word in these - those)
+
+
+def _difference(one: Sentence, other: Sentence) -> frozenset[str]:
+    """Return the words that only one of two sentences has."""
+    these, those = Counter(one.text.split()), Counter(other.text.split())
+    return frozenset((these - those) + (those - these))
