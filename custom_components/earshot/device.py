@@ -321,7 +321,7 @@ class MicrophoneDevice(Listener):
             _LOGGER.info("Microphone %s is understood again", self.name)
         else:
             _LOGGER.warning(
-                "Nothing said to %s is understood: see the server's log", self.name
+                "%s is not understood: the server's speech engine is away", self.name
             )
 
     def _notify(self, result: StreamResult | None) -> None:
