@@ -13,7 +13,7 @@ from custom_components.earshot import publisher as module
 from custom_components.earshot.const import DOMAIN
 
 from .conftest import Broker, Witness, microphone, set_up, wait_for
-from .fake_server import FakeServer
+from .fake_server import FakeServer, FakeStream
 from .house import Calls, Furnish
 
 MICROPHONE = "earshot/kitchen"
@@ -166,6 +166,17 @@ async def test_the_level_is_published_only_when_asked_for(
     assert level["microphone"] == "kitchen"
 
 
+async def shown(hass: HomeAssistant, server: FakeServer, tone: Path) -> FakeStream:
+    """Return the stream of a microphone whose words are shown, but not its code words."""
+    await set_up(
+        hass,
+        server,
+        microphone({"url": str(tone)}),
+        options={"publish_partials": True, "code_words": "purple elephant"},
+    )
+    return await server.stream()
+
+
 async def test_words_are_published_while_they_are_said(
     hass: HomeAssistant,
     server: FakeServer,
@@ -173,13 +184,7 @@ async def test_words_are_published_while_they_are_said(
     witness: Witness,
     tone: Path,
 ) -> None:
-    await set_up(
-        hass,
-        server,
-        microphone({"url": str(tone)}),
-        options={"publish_partials": True, "code_words": "purple elephant"},
-    )
-    stream = await server.stream()
+    stream = await shown(hass, server, tone)
     assert stream.start["partials"] is True
     await stream.speech("start")
     secret = (
@@ -216,13 +221,7 @@ async def test_an_answer_that_may_be_the_code_words_is_shown_nobody(
 ) -> None:
     furnish("lock.door", "front door", "Hall", state="locked")
     furnish("light.lamp", "lamp", "Kitchen")
-    await set_up(
-        hass,
-        server,
-        microphone({"url": str(tone)}),
-        options={"publish_partials": True, "code_words": "purple elephant"},
-    )
-    stream = await server.stream()
+    stream = await shown(hass, server, tone)
     await stream.transcript("unlock the front door", seconds=0)
     await wait_for(lambda: witness.on("earshot/kitchen/intent"))
     (asked,) = witness.json("earshot/kitchen/intent")

@@ -192,7 +192,8 @@ class WritingEar:
         gap = _lead(best, opposed)
         if gap < _UNSURE:
             other = max(opposed, key=lambda one: one.score)
-            if (weight := _PHONES.get(_difference(best, other))) is not None:
+            these, those = _apart(best, other)
+            if (weight := _PHONES.get(these | those)) is not None:
                 gap += self._ahead(best, other, speech) * weight
                 if gap < 0:
                     best, gap = other, -gap
@@ -393,11 +394,11 @@ def _only(text: str) -> Grammar:
 
 def _opposed(one: Sentence, other: Sentence) -> bool:
     """Tell whether two sentences have opposite words."""
-    these, those = Counter(one.text.split()), Counter(other.text.split())
-    return any(OPPOSITES.get(word) in those - these for word in these - those)
+    these, those = _apart(one, other)
+    return any(OPPOSITES.get(word) in those for word in these)
 
 
-def _difference(one: Sentence, other: Sentence) -> frozenset[str]:
-    """Return the words that only one of two sentences has."""
+def _apart(one: Sentence, other: Sentence) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the words that only the one, and only the other of two sentences has."""
     these, those = Counter(one.text.split()), Counter(other.text.split())
-    return frozenset((these - those) + (those - these))
+    return frozenset(these - those), frozenset(those - these)
