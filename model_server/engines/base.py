@@ -127,7 +127,7 @@ class Recognition:
     """What was said. `text` is empty exactly when `rejected` gives a reason.
 
     `alternatives` of what was rejected may still have been meant, by somebody who asked
-    to be heard.
+    to be heard. What is `final` means the same whatever may still be said.
 
     `engine` is set where another engine heard it than the recogniser's own.
     """
@@ -138,6 +138,7 @@ class Recognition:
     rejected: Rejection | None = None
     intent: Intent | None = None
     engine: EngineInfo | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True)

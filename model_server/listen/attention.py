@@ -85,13 +85,10 @@ class Attention:
         self._heard = np.concatenate([self._heard, pcm])
         return self._advance([])
 
-    def resume(self, over: bool | None) -> list[AttentionEvent]:
-        """Go on behind a pause, which was the utterance's end or not; None: who knows."""
+    def resume(self, pause_s: float | None) -> list[AttentionEvent]:
+        """Go on behind a pause, with so long a one as the utterance's end; None: who knows."""
         endpointer = self.endpointer
-        events: list[AttentionEvent] = []
-        endpointer.patient = over is False
-        if over:
-            events = self._filter(endpointer.conclude())
+        events = self._filter(endpointer.resume(pause_s))
         events += self._filter(endpointer.push(self._heard[:0]))
         return self._advance(events)
 

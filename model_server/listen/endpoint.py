@@ -18,7 +18,7 @@ class EndpointSettings:
     """Thresholds as probabilities, times in seconds.
 
     `pause_s` bridges the gaps between words. After `short_pause_s`, if it is finite,
-    somebody is asked whether all has been said; if not, `long_pause_s` is waited for.
+    somebody is asked who may know better how long a pause is the end.
     `pre_roll_s` and `post_s` are the margins the recogniser gets, because soft
     consonants score low.
     """
@@ -28,7 +28,6 @@ class EndpointSettings:
     min_speech_s: float = 0.25
     pause_s: float = 0.6
     short_pause_s: float = math.inf
-    long_pause_s: float = 0.8
     pre_roll_s: float = 0.65
     post_s: float = 0.25
     max_utterance_s: float = 15.0
@@ -59,7 +58,7 @@ class Utterance:
 class Pause:
     """The utterance that began at sample `start` may be over: `pcm` is all of it.
 
-    What follows waits for `conclude` or the next `push`.
+    What follows waits for `resume` or the next `push`.
     """
 
     start: int
@@ -98,8 +97,8 @@ class Endpointer:
         self._voiced = 0
         self._confirmed = False
         self._overrun = False
-        self.patient = False
-        """Whether the open utterance is known to lack something."""
+        self._end_s: float | None = None
+        """Seconds of pause that end the open utterance, where somebody knows."""
         self._paused_at: int | None = None
         """The voice's end that was asked about last."""
 
@@ -117,8 +116,18 @@ class Endpointer:
         self._carry = samples[first:].copy()
         return events
 
-    def conclude(self) -> list[EndpointEvent]:
-        """The open utterance was over at its pause; what waits comes with the next push."""
+    def resume(self, pause_s: float | None) -> list[EndpointEvent]:
+        """Go on behind a pause, with so long a one as the utterance's end; None: who knows.
+
+        What waits comes with the next push.
+        """
+        if pause_s is not None and pause_s <= self.settings.short_pause_s:
+            return self._conclude()
+        self._end_s = pause_s
+        return []
+
+    def _conclude(self) -> list[EndpointEvent]:
+        """Close what is open."""
         closed = self._close() if self._start is not None and self._confirmed else []
         self._forget()
         return closed
@@ -132,7 +141,7 @@ class Endpointer:
             self._kept.append(self._carry)
             self._position += self._carry.size
             self._carry = self._carry[:0]
-        events += self.conclude()
+        events += self._conclude()
         self._overrun = False
         return [event for event in events if not isinstance(event, Pause)]
 
@@ -188,7 +197,7 @@ class Endpointer:
         voiced = probability >= (settings.off if speaking else settings.on)
         if voiced:
             self._voice_end = self._position
-        pause_s = settings.long_pause_s if self.patient else settings.pause_s
+        pause_s = settings.pause_s if self._end_s is None else self._end_s
         paused = self._position - self._voice_end >= pause_s * SAMPLE_RATE
 
         if self._overrun:
@@ -253,7 +262,7 @@ class Endpointer:
         self._start = None
         self._voiced = 0
         self._confirmed = False
-        self.patient = False
+        self._end_s = None
         self._trim()
 
     def _trim(self) -> None:

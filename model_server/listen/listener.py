@@ -17,8 +17,12 @@ WHOLE = EndpointSettings(
 """One utterance from the first to the last voice: the caller has cut it already."""
 
 
-ROOM = EndpointSettings(short_pause_s=0.4)
-"""Somebody in a room: a short pause is the end of what is a command."""
+ROOM = EndpointSettings(post_s=0.15, short_pause_s=0.25)
+"""Somebody in a room: a short pause is the end of what is a whole command."""
+MORE_S = 0.4
+"""The pause that ends what is a command, but would be another if it went on."""
+UNSAID_S = 0.8
+"""The pause that ends what is no command yet."""
 
 AHEAD = 161_280
 """Samples of a chunk, 10.08 s: an engine that works ahead does it chunk by chunk."""
@@ -112,7 +116,9 @@ class Listener:
             return self.attention.resume(None)
         if self.attention.asked:
             said = meant(said)
-        return self.attention.resume(bool(said.text))
+        if not said.text:
+            return self.attention.resume(UNSAID_S)
+        return self.attention.resume(0.0 if said.final else MORE_S)
 
     def skip(self, samples: int) -> list[AttentionEvent]:
         """Samples were lost."""

@@ -68,15 +68,21 @@ async def test_the_code_words_open_it_and_are_told_nobody(coded: House) -> None:
     told = [message.json() for message in coded.journal.messages(began, INTENT)]
     assert told[-1]["text"] == "***"
     assert "elephant" not in str(told)
+    # The command was shown while it was said, and then no more; the code words never.
+    shown = coded.journal.messages(began, "earshot/kitchen/partial")
+    texts = [message.json()["text"] for message in shown]
+    assert any("front" in text for text in texts)
+    assert texts[-1] == ""
+    assert "elephant" not in str(texts)
 
 
 async def _set_code(house: House, code: str | None) -> None:
-    """Choose code words, and wait until the microphone hears with them."""
+    """Choose code words, with words shown beside, and wait until the microphone hears with them."""
     began = time.time()
     (entry,) = await house.client.call("config_entries/get", domain="earshot")
     options: dict[str, Any] = {"base_topic": "earshot", "publish_level": False}
     if code is not None:
-        options["code_words"] = code
+        options |= {"code_words": code, "publish_partials": True}
     await home.run_flow(house.client, "options/flow", entry["entry_id"], options)
 
     def hears(_: object) -> bool:

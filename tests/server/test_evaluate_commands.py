@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from model_server.evaluation.commands import (
 )
 from model_server.evaluation.reading import Meaning
 from model_server.evaluation.recordings import DataError
-from model_server.listen.listener import ROOM
+from model_server.listen.listener import MORE_S, ROOM, UNSAID_S
 from tests.server.homes import family_home
 
 LAMP = {"name": "bed light"}
@@ -313,10 +314,13 @@ def test_a_command_ends_with_a_short_pause_and_all_else_with_a_long_one(
     parrot = Parrot("turn on the bed light")
     parrot.foreseen = parrot.said
     (short,) = Ear(parrot, home).hear(lamp, None).waits
-    assert short == pytest.approx(ROOM.short_pause_s, abs=0.1)
+    assert short == pytest.approx(MORE_S, abs=0.1)
+    parrot.foreseen = replace(parrot.said, final=True)
+    (final,) = Ear(parrot, home).hear(lamp, None).waits
+    assert final == pytest.approx(ROOM.short_pause_s, abs=0.05)
     parrot.foreseen = Recognition("", 0.1, rejected="no_command")
     (long,) = Ear(parrot, home).hear(lamp, None).waits
-    assert long == pytest.approx(ROOM.long_pause_s, abs=0.1)
+    assert long == pytest.approx(UNSAID_S, abs=0.1)
     # An engine that cannot tell so soon.
     parrot.foreseen = None
     (usual,) = Ear(parrot, home).hear(lamp, None).waits

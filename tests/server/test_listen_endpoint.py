@@ -19,6 +19,7 @@ from model_server.listen.endpoint import (
     Pause,
     SpeechStart,
     Utterance,
+    pause_of,
 )
 from tests.server.recordings import DATA, needs_recordings
 from tests.server.voices import say, silence
@@ -317,7 +318,7 @@ def test_who_has_said_all_is_not_waited_for() -> None:
     endpointer = Endpointer(LoudIsSpeech(), QUICK)
     *_, pause = endpointer.push(pcm)
     assert isinstance(pause, Pause)
-    (first,) = endpointer.conclude()
+    (first,) = endpointer.resume(0.0)
     assert isinstance(first, Utterance)
     assert np.array_equal(first.pcm, pause.pcm)
     # What waited behind the pause is not lost, and nothing is heard twice.
@@ -339,4 +340,16 @@ def test_an_end_of_audio_behind_a_pause_ends_what_is_open() -> None:
     (end,) = endpointer.finish()
     assert isinstance(end, Utterance)
     assert end.end == round(2.8 * SAMPLE_RATE)
-    assert endpointer.conclude() == []
+    assert endpointer.resume(0.0) == []
+
+
+def test_who_may_go_on_is_waited_for_as_long_as_is_said() -> None:
+    pcm = script((1, 0), (1, 0.9), (0.5, 0), (1, 0.9), (1.5, 0))
+    for pause_s, ends in ((0.45, (2.0, 3.5)), (0.7, (3.5,)), (None, (3.5,))):
+        endpointer = Endpointer(LoudIsSpeech(), QUICK)
+        events = endpointer.push(pcm)
+        while pause_of(events):
+            events += endpointer.resume(pause_s)
+            events += endpointer.push(pcm[:0])
+        heard = [event for event in events if isinstance(event, Utterance)]
+        assert [one.end / SAMPLE_RATE for one in heard] == pytest.approx(ends, abs=0.1)

@@ -260,6 +260,37 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     assert heard.text in ("turn on the lock screen", "turn on lock screen")
 
 
+@pytest.mark.parametrize(
+    ("sentence", "final"),
+    [
+        ("turn on the bed light", True),
+        ("turn on the coffee machine", True),
+        ("what time is it", True),
+        ("turn off the bedroom lights", True),
+        # Two of them have that name, so where it is tells which.
+        ("turn on the twin", False),
+        ("turn off the lights", False),
+        ("set a timer for 10 minutes", False),
+        ("open the garage door", False),
+        ("remind me to feed the cat", False),
+    ],
+)
+def test_what_more_words_would_change_is_not_final(
+    model: moonshine.Moonshine, sentence: str, final: bool
+) -> None:
+    family = family_home()
+    twins = tuple(
+        VocabularyEntity(f"switch.{area}", "switch", ("Twin",), area)
+        for area in ("kitchen", "office")
+    )
+    home = replace(
+        family,
+        entities=(*family.entities, *twins),
+        sentences=("remind me to {thing}",),
+    )
+    assert WritingEar(model, compile_home(home)).is_final(sentence) is final
+
+
 def test_what_turns_the_opposite_way_is_seen_wherever_it_stands() -> None:
     def opposed(one: str, other: str) -> bool:
         sentences = (Sentence(tuple(text.split()), 5, -1.0) for text in (one, other))

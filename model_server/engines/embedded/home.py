@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 import hashlib
 from importlib.metadata import version as installed
@@ -22,7 +23,7 @@ from .templates import household_items, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 8
+COMPILER = 9
 """Raise it when the same vocabulary would compile to something else."""
 
 SHORTEST = 2
@@ -37,7 +38,7 @@ class Home:
     """What a recogniser needs to hear one home; `version` hashes all it came from.
 
     Of its own sentences nobody can hear those `unheard`, and only who writes words down
-    those `open`.
+    those `open`. `names` are those of one entity only.
     """
 
     version: str
@@ -46,6 +47,7 @@ class Home:
     guessed: tuple[str, ...]
     unheard: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def plain(vocabulary: Vocabulary) -> Vocabulary:
@@ -96,7 +98,18 @@ def compile_home(vocabulary: Vocabulary) -> Home:
         guessed=tuple(sorted(set(lexicon.guessed) & set(grammar.words))),
         unheard=tuple(network.unheard),
         open=tuple(network.open),
+        names=_names(vocabulary),
     )
+
+
+def _names(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return the words of each name that only one entity has."""
+    names = Counter(
+        name
+        for entity in vocabulary.entities
+        for name in {" ".join(name_words(name)) for name in entity.names}
+    )
+    return tuple(sorted(name for name, count in names.items() if count == 1))
 
 
 def cached_home(vocabulary: Vocabulary, cache: Path) -> Home:
@@ -158,4 +171,5 @@ def _read(path: Path) -> Home | None:
         guessed=tuple(stored["guessed"]),
         unheard=tuple(stored["unheard"]),
         open=tuple(stored["open"]),
+        names=tuple(stored["names"]),
     )

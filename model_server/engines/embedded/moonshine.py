@@ -27,7 +27,7 @@ _FRAME = 384
 _EACH_S = 6.5
 """Tokens that can be said in a second, as its makers count: more are made up."""
 _SPACE = "\u2581"
-_PAST, _PRESENT = "past_key_values", "present"
+_PAST, _PRESENT, _OF_TEXT, _SCORES = "past_key_values", "present", ".decoder.", "logits"
 
 
 def weights() -> Path | None:
@@ -58,7 +58,9 @@ class Moonshine:
         self._decoder = ort.InferenceSession(
             folder / "decoder_model_merged.ort", options
         )
-        self._names = [one.name for one in self._decoder.get_outputs()][1:]
+        self._names = [
+            one.name for one in self._decoder.get_outputs() if one.name != _SCORES
+        ]
         self.tokens = _read_tokens((folder / "tokenizer.bin").read_bytes())
 
     def listen(self, pcm: Pcm) -> Writing:
@@ -85,7 +87,7 @@ class Writing:
     ) -> None:
         """Begin with one empty text."""
         self._decoder = decoder
-        self._names = [name.replace(_PRESENT, _PAST) for name in names]
+        self._outputs = names
         self._memory = memory
         self.longest = round(_EACH_S * memory.shape[1] * _FRAME / SAMPLE_RATE)
         """Tokens that a text may have at most."""
@@ -94,7 +96,8 @@ class Writing:
     def begin(self) -> None:
         """Begin anew, with one empty text."""
         nothing = np.zeros((1, _HEADS, 0, _SIZE), np.float32)
-        self._past = dict.fromkeys(self._names, nothing)
+        names = (name.replace(_PRESENT, _PAST) for name in self._outputs)
+        self._past = dict.fromkeys(names, nothing)
         self._begun = False
 
     def write(
@@ -104,30 +107,26 @@ class Writing:
 
         `after` tells which of the texts before each of them goes on.
         """
-        count = len(tokens)
-        memory = np.repeat(self._memory, count, 0)
+        # What it makes of the memory is made once, and is the same for all texts.
         past = {
-            name: value[list(after)] if ".decoder." in name or self._begun else value
+            name: value[list(after)] if _OF_TEXT in name else value
             for name, value in self._past.items()
         }
+        wanted = [one for one in self._outputs if _OF_TEXT in one or not self._begun]
         scores, *grown = self._decoder.run(
-            None,
+            [_SCORES, *wanted],
             {
                 "input_ids": np.array(tokens, np.int64)[:, None],
-                "encoder_hidden_states": memory,
+                "encoder_hidden_states": self._memory,
                 # One for each frame, or one for all: nothing is left out.
-                "encoder_attention_mask": np.ones((count, 1), np.int64),
+                "encoder_attention_mask": np.ones((len(tokens), 1), np.int64),
                 "use_cache_branch": np.array([self._begun]),
                 **past,
             },
         )
-        # What it makes of the memory is made once.
-        past |= {
-            name: value
-            for name, value in zip(self._names, grown, strict=True)
-            if ".decoder." in name or not self._begun
-        }
-        self._past, self._begun = past, True
+        names = (name.replace(_PRESENT, _PAST) for name in wanted)
+        self._past = past | dict(zip(names, grown, strict=True))
+        self._begun = True
         last = scores[:, -1] - scores[:, -1].max(-1, keepdims=True)
         likely: npt.NDArray[np.float32] = last - np.log(
             np.exp(last).sum(-1, keepdims=True)

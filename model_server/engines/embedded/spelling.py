@@ -80,6 +80,14 @@ class Spelling:
         ways = self._endings(places)
         return _most_known(way for way, state in ways if state in self._accepting)
 
+    def after(self, text: str) -> set[str]:
+        """Return the words that may follow a text whose last word has ended."""
+        places = self.go(self.begin, letters(text))
+        states = {state for _, state in self._endings(places)}
+        known = {word for state in states for word, _ in self._arcs.get(state, ())}
+        goes_on = any(node == _INSIDE for _, node in places)
+        return known | ({OPEN} if goes_on or states & self._open.keys() else set())
+
     def begun(self, places: Places) -> tuple[str, ...] | None:
         """Return the words if a word may end here, the last of a sentence or not."""
         return _most_known(way for way, _ in self._endings(places) if way)

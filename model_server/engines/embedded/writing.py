@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 import math
@@ -50,6 +50,11 @@ OPPOSITES = OPPOSITE | {"open": "close", "close": "open", "up": "down", "down": 
 """Words that must never be confused."""
 
 _LOCKS = frozenset({"lock", "unlock"})
+
+# What may follow a command and changes nothing: in any, and where one thing was named.
+_POLITE = frozenset({"like", "now", "percent", "please", "right", "today"})
+_WHERE = frozenset({"at", "in", "of", "on", "scene", "script"})
+_LAMPS = frozenset({"lamp", "lamps", "light", "lights"})
 
 # What Home Assistant understands the same without.
 _FUNCTION_WORDS = frozenset(
@@ -123,11 +128,12 @@ _MARGIN = 4.0
 """Nats by which on has to be likelier than off: for a recorded "on" off was 3.9 ahead."""
 _BEGUN_EACH = -1.0
 """Nats per token from which the beginning of a sentence is shown; talk hardly has it."""
-_UNSURE = 8.0
-"""Nats below which the phones are asked: what somebody said with "on" was "off" by 4.1."""
-# What a nat of the phones weighs where the network is not sure: "unlock" is longer than
-# "lock", so their phones lie far apart; those of on and off err in one of seven.
-_PHONES = {_LOCKS: _MARGIN / LOCK_MARGIN, frozenset({"on", "off"}): 0.15}
+# Nats below which the phones are asked, and what one of theirs weighs: "unlock" is longer
+# than "lock", so their phones lie far apart; those of on and off err in one of seven.
+_PHONES = {
+    _LOCKS: (8.0, _MARGIN / LOCK_MARGIN),
+    frozenset({"on", "off"}): (6.0, 0.15),
+}
 # What fits so badly is wrong.
 _LEAST, _LEAST_EACH = -25.0, -4.0
 
@@ -139,6 +145,7 @@ class WritingEar:
         """Take the network and the sentences; half a second."""
         self._model = model
         self._spelling = Spelling(home.grammar)
+        self._names = tuple(f" {name} " for name in home.names)
         self._phones = GrammarDecoder(home)
         self._letters = _pieces(model)
 
@@ -147,7 +154,17 @@ class WritingEar:
         speech = speech_in(pcm)
         if speech is None:
             return Recognition("", 0.0, rejected="silence")
-        return decide(self.looks(pcm, speech))
+        said = decide(self.looks(pcm, speech))
+        return replace(said, final=self.is_final(said.text)) if said.text else said
+
+    def is_final(self, text: str) -> bool:
+        """Tell whether a command means the same whatever else may be said."""
+        same = _POLITE
+        if any(name in f" {text} " for name in self._names):
+            same |= _WHERE
+        if text.endswith(tuple(_LAMPS)):
+            same |= _LAMPS
+        return self._spelling.after(text) <= same
 
     def overhear(self, pcm: Pcm) -> str:
         """Return how an utterance begins that goes on, (samples,); nothing if unsure."""
@@ -190,10 +207,11 @@ class WritingEar:
             for text in filter(self._sayable, _opposites(best)):
                 opposed += self.sentences(heard, Spelling(_only(text)))
         gap = _lead(best, opposed)
-        if gap < _UNSURE:
+        if opposed:
             other = max(opposed, key=lambda one: one.score)
             these, those = _apart(best, other)
-            if (weight := _PHONES.get(these | those)) is not None:
+            unsure, weight = _PHONES.get(these | those, (-math.inf, 0.0))
+            if gap < unsure:
                 gap += self._ahead(best, other, speech) * weight
                 if gap < 0:
                     best, gap = other, -gap
