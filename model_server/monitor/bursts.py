@@ -26,11 +26,16 @@ _FALL_DB = 6.0
 _ONSET_DB = 8.0
 _QUIET_DB = 10.0
 _DEPTH_DB = 15.0
-# How unlike beeps may be, on average and at worst, and what would be as like at a part
-# of the step, as shares of the level's range within one.
+# How unlike beeps may be, on average and at worst, as shares of the level's range within one.
+# The first rises out of silence, the others out of what the room holds on.
 UNLIKE = 0.12
 _UNLIKE_ONE = 0.25
+_UNLIKE_FIRST = 0.35
+# What is as like at a part of the step beeps that fast. Where a room cancels a tone but for
+# its beginning and its end, each beep is like two, but not as like as the beeps themselves.
 _ALIKE = 0.12
+_ALIKE_LEAST = 0.04
+_ALIKE_TIMES = 2.0
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
 
@@ -188,20 +193,22 @@ class BurstFinder:
             or loud.size > high * size
         ):
             return None
-        if any(
-            np.abs(shape - np.roll(shape, size // parts)).mean() <= _ALIKE * contrast
-            for parts in (2, 3)
-        ):
-            return None
         away = [
             float(np.abs(cell - shape[: cell.size]).mean()) / contrast for cell in cells
         ]
-        if max(away) > (
-            _UNLIKE_ONE if beeps == self._pattern.beeps else _UNLIKE_ONE / 2
+        unlike = sum(away) / len(away)
+        half = min(_ALIKE, max(_ALIKE_LEAST, _ALIKE_TIMES * unlike))
+        if any(
+            np.abs(shape - np.roll(shape, size // parts + more)).mean()
+            <= alike * contrast
+            for parts, more, alike in ((2, 0, half), (3, 0, _ALIKE), (3, 1, _ALIKE))
         ):
-            # One beep more than a group has must be a beep indeed, not an echo.
             return None
-        return _Fit(sum(away) / len(away), step, beeps, shape)
+        # One beep more than a group has must be a beep indeed, not an echo.
+        whole = 1.0 if beeps == self._pattern.beeps else 0.5
+        if away[0] > _UNLIKE_FIRST * whole or max(away[1:]) > _UNLIKE_ONE * whole:
+            return None
+        return _Fit(unlike, step, beeps, shape)
 
 
 def _counted(loud: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int64]:
