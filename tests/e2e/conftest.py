@@ -55,7 +55,8 @@ async def deaf_house() -> AsyncIterator[House]:
 
 def _keep_logs(house: House, name: str) -> None:
     """Leave the parts' logs in .cache/e2e, to see why a test failed."""
-    folder = ROOT / ".cache" / "e2e" / name
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    folder = ROOT / ".cache" / "e2e" / f"{name}{worker}"
     folder.mkdir(parents=True, exist_ok=True)
     for part in (house.stack.broker, house.stack.server, house.stack.home_assistant):
         shutil.copy(part.log, folder)

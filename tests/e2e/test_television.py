@@ -64,14 +64,15 @@ async def test_the_code_words_open_it_and_are_told_nobody(coded: House) -> None:
         done = await _say(coded, CODE, voice)
         if done is not None and done["refused"] is None:
             break
+    await _say(coded, "turn on the kitchen lights", audio.VOICES[0])
     assert _commands(coded) == ["UNLOCK"]
     told = [message.json() for message in coded.journal.messages(began, INTENT)]
-    assert told[-1]["text"] == "***"
+    assert told[-2]["text"] == "***"
     assert "elephant" not in str(told)
-    # The command was shown while it was said, and then no more; the code words never.
+    # Commands were shown while they were said, and then no more; the code words never.
     shown = coded.journal.messages(began, "earshot/kitchen/partial")
     texts = [message.json()["text"] for message in shown]
-    assert any("front" in text for text in texts)
+    assert any(text.startswith("turn on the") for text in texts)
     assert texts[-1] == ""
     assert "elephant" not in str(texts)
 
