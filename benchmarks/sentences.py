@@ -33,10 +33,10 @@ import typer
 
 from benchmarks.spoken import VOICES, say
 from model_server.engines.base import Vocabulary
-from model_server.engines.embedded.grammar import Grammar
 from model_server.engines.embedded.home import compile_home
-from model_server.engines.embedded.sentences import fits, name_words
+from model_server.engines.embedded.sentences import fits
 from model_server.engines.embedded.speech import EmbeddedRecognizer
+from model_server.engines.embedded.spelling import Spelling
 from model_server.engines.embedded.templates import household_items, read_templates
 from model_server.evaluation.reading import Meaning, Reading
 from model_server.listen.listener import transcribe
@@ -108,30 +108,12 @@ class Sampler:
         return self._random.choice(choices) if choices else None
 
 
-class Sayable:
-    """Tells whether a grammar has a sentence."""
-
-    def __init__(self, grammar: Grammar) -> None:
-        """Take the grammar's arcs."""
-        self._after: dict[int, dict[str, int]] = {}
-        for source, target, word in grammar.arcs:
-            self._after.setdefault(source, {})[word] = target
-        self._accepting = frozenset(grammar.accepting)
-
-    def __contains__(self, text: str) -> bool:
-        """Follow its words."""
-        state: int | None = 0
-        for word in name_words(text.replace("-", " ").replace("%", " percent")):
-            state = self._after.get(-1 if state is None else state, {}).get(word)
-        return state in self._accepting
-
-
 def walk(home: Vocabulary, every: int = 1, seed: int = 0) -> Iterator[Drawn]:
     """A sentence of each template that fits the home, one in `every`; sayable if one is."""
     sampler = Sampler(home, seed)
     reading = Reading(home)
     domains = {entity.domain for entity in home.entities}
-    grammar = Sayable(compile_home(home).grammar)
+    spelling = Spelling(compile_home(home).grammar)
     templates = [
         (intent.name, block, sentence)
         for intent in sampler.intents.intents.values()
@@ -147,7 +129,7 @@ def walk(home: Vocabulary, every: int = 1, seed: int = 0) -> Iterator[Drawn]:
             meaning = reading.read(text) if text else None
             if meaning is None or meaning[0] != name:
                 continue
-            found = Drawn(name, sentence.text or "", text, meaning, text in grammar)
+            found = Drawn(name, sentence.text or "", text, meaning, spelling.says(text))
             if found.sayable:
                 break
         if found is not None:

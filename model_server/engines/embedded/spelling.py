@@ -80,6 +80,10 @@ class Spelling:
         ways = self._endings(places)
         return _most_known(way for way, state in ways if state in self._accepting)
 
+    def says(self, text: str) -> bool:
+        """Tell whether a text is a sentence of the grammar."""
+        return self.whole(self.go(self.begin, letters(text))) is not None
+
     def after(self, text: str) -> set[str]:
         """Return the words that may follow a text whose last word has ended."""
         places = self.go(self.begin, letters(text))

@@ -204,7 +204,7 @@ class WritingEar:
         opposed = [one for one in found if _opposed(one, best)]
         if not opposed:
             # Others have crowded it out, or it is not worth a thought.
-            for text in filter(self._sayable, _opposites(best)):
+            for text in filter(self._spelling.says, _opposites(best)):
                 opposed += self.sentences(heard, Spelling(_only(text)))
         gap = _lead(best, opposed)
         if opposed:
@@ -224,11 +224,6 @@ class WritingEar:
 
     def _listen(self, speech: Pcm) -> Writing:
         return self._model.listen(dither(np.pad(speech, _QUIET)))
-
-    def _sayable(self, text: str) -> bool:
-        """Tell whether a text is a sentence of this home."""
-        places = self._spelling.go(self._spelling.begin, letters(text))
-        return self._spelling.whole(places) is not None
 
     def _ahead(self, one: Sentence, other: Sentence, speech: Pcm) -> float:
         """Return by how much more the phones speak for one than for the other, in nats.
