@@ -88,6 +88,11 @@ class Attention:
     def resume(self, pause_s: float | None) -> list[AttentionEvent]:
         """Go on behind a pause, with so long a one as the utterance's end; None: who knows."""
         endpointer = self.endpointer
+        if self._until is None:
+            # What was heard before it was a command: nobody is listened to any more.
+            events = self._forget()
+            endpointer.restart(self._ring.end + self._lost)
+            return self._advance(events)
         events = self._filter(endpointer.resume(pause_s))
         events += self._filter(endpointer.push(self._heard[:0]))
         return self._advance(events)

@@ -20,7 +20,8 @@ class EndpointSettings:
     `pause_s` bridges the gaps between words. After `short_pause_s`, if it is finite,
     somebody is asked who may know better how long a pause is the end.
     `pre_roll_s` and `post_s` are the margins the recogniser gets, because soft
-    consonants score low.
+    consonants score low; `rest_s` is the latter of what it works ahead on in a pause, and
+    of the utterance if it could tell from that how long the pause is to be.
     """
 
     on: float = 0.4
@@ -30,6 +31,7 @@ class EndpointSettings:
     short_pause_s: float = math.inf
     pre_roll_s: float = 0.65
     post_s: float = 0.25
+    rest_s: float = 0.25
     max_utterance_s: float = 15.0
 
 
@@ -121,9 +123,9 @@ class Endpointer:
 
         What waits comes with the next push.
         """
+        self._end_s = pause_s
         if pause_s is not None and pause_s <= self.settings.short_pause_s:
             return self._conclude()
-        self._end_s = pause_s
         return []
 
     def _conclude(self) -> list[EndpointEvent]:
@@ -167,13 +169,13 @@ class Endpointer:
         """How long the open utterance would be if it ended now; 0 in silence."""
         if self._start is None or not self._confirmed:
             return 0
-        return self._stop - self._position + sum(chunk.size for chunk in self._kept)
+        return self._size(self.settings.rest_s)
 
     @property
     def rested(self) -> int | None:
         """Where the open utterance's voice ended, once its audio is whole if it ends there."""
-        post = round(self.settings.post_s * SAMPLE_RATE)
-        if not self.open_samples or self._position - self._voice_end < post:
+        rest = round(self.settings.rest_s * SAMPLE_RATE)
+        if not self.open_samples or self._position - self._voice_end < rest:
             return None
         return self._voice_end
 
@@ -181,11 +183,10 @@ class Endpointer:
         """The open utterance as it would be if it ended now, with its margins."""
         return np.concatenate([*self._kept, np.zeros(0, np.int16)])[: self.open_samples]
 
-    @property
-    def _stop(self) -> int:
-        """Where the open utterance ends with its margin, if there is audio up to there."""
-        post = round(self.settings.post_s * SAMPLE_RATE)
-        return min(self._position, self._voice_end + post)
+    def _size(self, margin_s: float) -> int:
+        """How long the open utterance is with a margin, if there is audio up to there."""
+        end = min(self._position, self._voice_end + round(margin_s * SAMPLE_RATE))
+        return end - self._position + sum(chunk.size for chunk in self._kept)
 
     def _step(self, chunk: Pcm) -> list[EndpointEvent]:
         """Score one chunk and move on by it."""
@@ -250,9 +251,13 @@ class Endpointer:
         """The open utterance with its margins."""
         assert self._start is not None
         # `_trim` left no more than the pre-roll before the start.
-        closed = Utterance(self._start, self._voice_end, self.open_pcm())
+        kept = np.concatenate(self._kept)
+        settings = self.settings
+        foreseen = self._end_s is not None
+        size = self._size(settings.rest_s if foreseen else settings.post_s)
+        closed = Utterance(self._start, self._voice_end, kept[:size])
         # What was said is no pre-roll of what comes next.
-        rest = np.concatenate(self._kept)[closed.pcm.size :]
+        rest = kept[size:]
         chunk = self._vad.chunk
         self._kept = [rest[at : at + chunk] for at in range(0, rest.size, chunk)]
         return [closed]

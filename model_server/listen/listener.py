@@ -17,7 +17,7 @@ WHOLE = EndpointSettings(
 """One utterance from the first to the last voice: the caller has cut it already."""
 
 
-ROOM = EndpointSettings(post_s=0.1, short_pause_s=0.25)
+ROOM = EndpointSettings(rest_s=0.1, short_pause_s=0.25)
 """Somebody in a room: a short pause is the end of what is a whole command."""
 MORE_S = 0.4
 """The pause that ends what is a command, but would be another if it went on."""

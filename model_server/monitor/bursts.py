@@ -34,7 +34,6 @@ _UNLIKE_FIRST = 0.35
 # What is as like at a part of the step beeps that fast. Where a room cancels a tone but for
 # its beginning and its end, each beep is like two, but not as like as the beeps themselves.
 _ALIKE = 0.12
-_ALIKE_LEAST = 0.04
 _ALIKE_TIMES = 2.0
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
@@ -197,11 +196,10 @@ class BurstFinder:
             float(np.abs(cell - shape[: cell.size]).mean()) / contrast for cell in cells
         ]
         unlike = sum(away) / len(away)
-        half = min(_ALIKE, max(_ALIKE_LEAST, _ALIKE_TIMES * unlike))
-        if any(
-            np.abs(shape - np.roll(shape, size // parts + more)).mean()
-            <= alike * contrast
-            for parts, more, alike in ((2, 0, half), (3, 0, _ALIKE), (3, 1, _ALIKE))
+        half = min(_ALIKE, max(self._pattern.twice, _ALIKE_TIMES * unlike))
+        if (
+            _unlike_itself(shape, step / 2) <= half * contrast
+            or _unlike_itself(shape, step / 3) <= _ALIKE * contrast
         ):
             return None
         # One beep more than a group has must be a beep indeed, not an echo.
@@ -209,6 +207,14 @@ class BurstFinder:
         if away[0] > _UNLIKE_FIRST * whole or max(away[1:]) > _UNLIKE_ONE * whole:
             return None
         return _Fit(unlike, step, beeps, shape)
+
+
+def _unlike_itself(shape: Levels, later: float) -> float:
+    """How far a shape is from itself some rows later, dB: the least, as rows are coarse."""
+    whole, part = divmod(later, 1)
+    before, after = np.roll(shape, int(whole)), np.roll(shape, int(whole) + 1)
+    shifted = (before, after, before + part * (after - before), (before + after) / 2)
+    return min(float(np.abs(shape - each).mean()) for each in shifted)
 
 
 def _counted(loud: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.int64]:

@@ -17,6 +17,7 @@ _SAME_STEP = 0.07
 _QUIET_DB = 10.0
 _SAME_SHAPE = 0.25
 _ONSET_ROWS = 3
+_OFF_BEAT = 0.1
 _BESIDE = np.array([-2, -1, 1, 2])
 _PEAK_DB = 3.0
 
@@ -49,7 +50,11 @@ class Groups:
         for one in reversed(self._kept):
             if one.end < burst.onset and self._one_sounder(one, burst):
                 cycles = self._cycles(one, burst)
-                if cycles and self._silent(one, burst, cycles):
+                if (
+                    cycles
+                    and self._silent(one, burst, cycles)
+                    and not self._sounds_on(one, burst, cycles)
+                ):
                     unlike = max(one.unlike, burst.unlike) / UNLIKE
                     score = 1 - 0.2 * (cycles - 1) - 0.3 * unlike
                     return Match(one.onset, round(score, 3))
@@ -68,9 +73,7 @@ class Groups:
 
     def _one_sounder(self, one: Burst, other: Burst) -> bool:
         return (
-            abs(one.channel - other.channel) <= 1
-            and abs(one.frequency - other.frequency) <= _SAME_HZ
-            and abs(one.level - other.level) <= _SAME_DB
+            _one_tone(one, other)
             and abs(one.step - other.step) <= _SAME_STEP * other.step
             and _same_shape(one.shape, other.shape)
         )
@@ -85,6 +88,16 @@ class Groups:
             if low <= rest <= high:
                 return cycles
         return 0
+
+    def _sounds_on(self, one: Burst, other: Burst, cycles: int) -> bool:
+        """Whether that tone began in between, too, at no cycle's beginning: it never rests."""
+        cycle = (other.onset - one.onset) / cycles
+        places = (
+            (each.onset - one.onset) / cycle
+            for each in self._kept
+            if one.onset < each.onset < other.onset and _one_tone(each, other)
+        )
+        return any(abs(place - round(place)) > _OFF_BEAT for place in places)
 
     def _silent(self, one: Burst, other: Burst, cycles: int) -> bool:
         """Whether hardly any tone as loud sounds before and between them."""
@@ -103,6 +116,14 @@ class Groups:
         allowed = round(self._pattern.stray / row)
         group = (cycles - 1) * round(self._pattern.beeps * other.step)
         return bool(stray <= allowed and between <= allowed + group)
+
+
+def _one_tone(one: Burst, other: Burst) -> bool:
+    return (
+        abs(one.channel - other.channel) <= 1
+        and abs(one.frequency - other.frequency) <= _SAME_HZ
+        and abs(one.level - other.level) <= _SAME_DB
+    )
 
 
 def _same_shape(one: Levels, other: Levels) -> bool:

@@ -20,6 +20,7 @@ class Pattern:
     within a group, `rest` what the time from group to group has beyond that for
     each beep, `shortest` the least of a beep, `contrast` the dB that its level falls,
     `sounding` the share of a step that a beep at least spans, and at most fills,
+    `twice` how unlike itself it is half a step later, which finer rows tell better,
     `quiet` the silence before a group that tells where it begins and `blip` what
     may sound in it, `before` the silence that the first of two groups must have,
     `decay` how long a room may go on after a group, and `stray` how long anything
@@ -36,6 +37,7 @@ class Pattern:
     shortest: float
     contrast: float
     sounding: tuple[float, float]
+    twice: float
     quiet: float
     blip: float
     before: float
@@ -60,6 +62,7 @@ T3 = Pattern(
     shortest=0.28,
     contrast=12.0,
     sounding=(0.3, 0.78),
+    twice=0.056,
     quiet=0.88,
     blip=0.05,
     before=0.9,
@@ -76,6 +79,7 @@ T4 = Pattern(
     shortest=0.04,
     contrast=6.0,
     sounding=(0.2, 1.0),
+    twice=0.04,
     quiet=0.8,
     blip=0.05,
     before=3.5,

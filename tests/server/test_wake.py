@@ -16,7 +16,8 @@ from model_server.listen.attention import (
     AttentionEvent,
     Forgotten,
 )
-from model_server.listen.endpoint import Endpointer, SpeechStart, Utterance
+from model_server.listen.endpoint import Endpointer, Pause, SpeechStart, Utterance
+from model_server.listen.listener import ROOM
 from model_server.listen.wake import (
     REFRACTORY,
     Wake,
@@ -273,6 +274,19 @@ def test_a_question_does_not_interrupt_who_speaks() -> None:
         SpeechStart,
         Utterance,
     ]
+
+
+def test_who_goes_on_after_the_command_is_not_heard() -> None:
+    one = Attention(Endpointer(LoudIsSpeech(), ROOM), {})
+    one.attend(0, ATTENTION, WOKEN)
+    spoken = one.push(script((0.5, 0), (1, 0.9), (0.3, 0), (1, 0.9), (1, 0)))
+    assert kinds(spoken) == [SpeechStart, Pause]
+    assert kinds(one.resume(0.0)) == [Utterance, SpeechStart, Pause]
+    one.rest()
+    assert kinds(one.resume(0.0)) == [Forgotten]
+    assert one.push(SPOKEN) == []
+    one.attend(7 * SAMPLE_RATE, 10 * SAMPLE_RATE, WOKEN)
+    assert kinds(one.push(SPOKEN)) == [SpeechStart, Pause]
 
 
 def test_a_gap_ends_what_is_open_and_moves_what_follows() -> None:

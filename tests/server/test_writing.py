@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.spoken import say
-from model_server.engines.base import VocabularyEntity
+from model_server.audio import SAMPLE_RATE
+from model_server.engines.base import Pcm, Vocabulary, VocabularyEntity
 from model_server.engines.embedded import moonshine, writing
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.moonshine import FIRST, LAST
@@ -25,6 +26,8 @@ from model_server.engines.embedded.writing import (
     decide,
     judge,
 )
+from model_server.listen.endpoint import Utterance, pause_of
+from model_server.listen.listener import Listener
 from tests.server.homes import family_home, lamp_home
 
 
@@ -260,6 +263,26 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
     assert heard.text in ("turn on the lock screen", "turn on lock screen")
 
 
+def crowded_home() -> Vocabulary:
+    """Return a home with names within names, two of one name, and sentences of its own."""
+    family = family_home()
+    names = ("Twin", "Floor Lamp", "Floor Lamp Light", "Radio", "Washer & Dryer")
+    more = tuple(
+        VocabularyEntity(f"switch.{number}", "switch", (name,), "kitchen")
+        for number, name in enumerate((*names, "Washer & Dryer Light"))
+    )
+    twin = VocabularyEntity("switch.twin", "switch", ("Twin",), "office")
+    sentences = ("remind me to {thing}", "turn off the television after {hour}")
+    return replace(
+        family, entities=(*family.entities, *more, twin), sentences=sentences
+    )
+
+
+@pytest.fixture(scope="module")
+def crowded(model: moonshine.Moonshine) -> WritingEar:
+    return WritingEar(model, compile_home(crowded_home()))
+
+
 @pytest.mark.parametrize(
     ("sentence", "final"),
     [
@@ -267,28 +290,68 @@ def test_a_name_with_an_opposite_word_asks_for_no_opposite_home(
         ("turn on the coffee machine", True),
         ("what time is it", True),
         ("turn off the bedroom lights", True),
-        # Two of them have that name, so where it is tells which.
+        ("set bed light brightness to 20 percent", True),
+        # What may follow would change these: "five", which of the two, "light" of another
+        # name, "in the kitchen", where alone it cleans, a time.
+        ("set bed light brightness to 20", False),
         ("turn on the twin", False),
+        ("turn on the floor lamp", False),
+        ("turn on the radio", False),
+        ("turn on the washer & dryer", False),
         ("turn off the lights", False),
+        ("start rosie", False),
+        ("turn off the television", False),
         ("set a timer for 10 minutes", False),
         ("open the garage door", False),
         ("remind me to feed the cat", False),
     ],
 )
 def test_what_more_words_would_change_is_not_final(
-    model: moonshine.Moonshine, sentence: str, final: bool
+    crowded: WritingEar, sentence: str, final: bool
 ) -> None:
-    family = family_home()
-    twins = tuple(
-        VocabularyEntity(f"switch.{area}", "switch", ("Twin",), area)
-        for area in ("kitchen", "office")
+    assert crowded.is_final(sentence) is final
+
+
+def test_in_sentences_of_the_homes_own_a_place_may_be_a_time(
+    model: moonshine.Moonshine,
+) -> None:
+    home = replace(lamp_home(), sentences=("turn off the kitchen light at {hour}",))
+    assert not WritingEar(model, compile_home(home)).is_final(
+        "turn off the kitchen light"
     )
-    home = replace(
-        family,
-        entities=(*family.entities, *twins),
-        sentences=("remind me to {thing}",),
+    assert WritingEar(model, compile_home(lamp_home())).is_final(
+        "turn off the kitchen light"
     )
-    assert WritingEar(model, compile_home(home)).is_final(sentence) is final
+
+
+def test_a_short_pause_does_not_cut_off_what_changes_the_command(
+    tmp_path: Path,
+) -> None:
+    recognizer = EmbeddedRecognizer(tmp_path)
+    recognizer.set_vocabulary(crowded_home())
+    quiet = np.zeros(SAMPLE_RATE, np.int16)
+    pcm = [quiet]
+    for text in ("set bed light brightness to twenty", "five percent"):
+        said = say(text, "flite:slt")
+        loud = np.flatnonzero(np.abs(said.astype(int)) > 300)
+        pcm += [said[loud[0] : loud[-1]], quiet[: SAMPLE_RATE // 3]]
+    heard = hear(recognizer, np.concatenate([*pcm, quiet]))
+    assert heard == ["set bed light brightness to 25 percent"]
+
+
+def hear(recognizer: EmbeddedRecognizer, pcm: Pcm) -> list[str]:
+    """Hear a stream; return what was said in it."""
+    listener = Listener(recognizer, "en", max_utterance_s=15.0)
+    said = []
+    for at in range(0, pcm.size, 320):
+        events = listener.push(pcm[at : at + 320])
+        while pause := pause_of(events):
+            perhaps = recognizer.foresee(pause.pcm)
+            events = [*events[:-1], *listener.resume(perhaps)]
+        said += [
+            listener.recognize(one) for one in events if isinstance(one, Utterance)
+        ]
+    return [one.text for one in said]
 
 
 def test_what_turns_the_opposite_way_is_seen_wherever_it_stands() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass, replace
 import hashlib
 from importlib.metadata import version as installed
@@ -10,6 +9,7 @@ import json
 import logging
 import os
 from pathlib import Path
+import re
 import shutil
 import tempfile
 
@@ -38,7 +38,8 @@ class Home:
     """What a recogniser needs to hear one home; `version` hashes all it came from.
 
     Of its own sentences nobody can hear those `unheard`, and only who writes words down
-    those `open`. `names` are those of one entity only.
+    those `open`. `names` are those of one entity only, whatever is said after them, and
+    `own` the words of its own sentences.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Home:
     unheard: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 def plain(vocabulary: Vocabulary) -> Vocabulary:
@@ -99,17 +101,27 @@ def compile_home(vocabulary: Vocabulary) -> Home:
         unheard=tuple(network.unheard),
         open=tuple(network.open),
         names=_names(vocabulary),
+        own=tuple(sorted(set(re.findall(r"\w+", " ".join(vocabulary.sentences))))),
     )
 
 
 def _names(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the words of each name that only one entity has."""
-    names = Counter(
-        name
+    """Return the names that only one entity has, and that no other name contains.
+
+    Who says where a vacuum is to start has it clean there only, so it has none.
+    """
+    names = [
+        (f" {name} ", entity.domain)
         for entity in vocabulary.entities
         for name in {" ".join(name_words(name)) for name in entity.names}
+    ]
+    return tuple(
+        sorted(
+            name.strip()
+            for name, domain in names
+            if domain != "vacuum" and sum(name in other for other, _ in names) == 1
+        )
     )
-    return tuple(sorted(name for name, count in names.items() if count == 1))
 
 
 def cached_home(vocabulary: Vocabulary, cache: Path) -> Home:
@@ -172,4 +184,5 @@ def _read(path: Path) -> Home | None:
         unheard=tuple(stored["unheard"]),
         open=tuple(stored["open"]),
         names=tuple(stored["names"]),
+        own=tuple(stored["own"]),
     )

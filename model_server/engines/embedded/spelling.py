@@ -85,8 +85,10 @@ class Spelling:
         return self.whole(self.go(self.begin, letters(text))) is not None
 
     def after(self, text: str) -> set[str]:
-        """Return the words that may follow a text whose last word has ended."""
+        """Return the words that may follow a text; OPEN where anything may."""
         places = self.go(self.begin, letters(text))
+        if not places:
+            return {OPEN}
         states = {state for _, state in self._endings(places)}
         known = {word for state in states for word, _ in self._arcs.get(state, ())}
         goes_on = any(node == _INSIDE for _, node in places)

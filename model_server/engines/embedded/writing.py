@@ -51,7 +51,8 @@ OPPOSITES = OPPOSITE | {"open": "close", "close": "open", "up": "down", "down": 
 
 _LOCKS = frozenset({"lock", "unlock"})
 
-# What may follow a command and changes nothing: in any, and where one thing was named.
+# What may follow a command and changes nothing: any, one that names a thing, one that
+# ends with a lamp.
 _POLITE = frozenset({"like", "now", "percent", "please", "right", "today"})
 _WHERE = frozenset({"at", "in", "of", "on", "scene", "script"})
 _LAMPS = frozenset({"lamp", "lamps", "light", "lights"})
@@ -146,6 +147,7 @@ class WritingEar:
         self._model = model
         self._spelling = Spelling(home.grammar)
         self._names = tuple(f" {name} " for name in home.names)
+        self._own = frozenset(home.own)
         self._phones = GrammarDecoder(home)
         self._letters = _pieces(model)
 
@@ -159,12 +161,17 @@ class WritingEar:
 
     def is_final(self, text: str) -> bool:
         """Tell whether a command means the same whatever else may be said."""
+        last = text.rsplit(maxsplit=1)[-1]
+        if last[0].isdigit():
+            # Twenty … five.
+            return False
         same = _POLITE
         if any(name in f" {text} " for name in self._names):
             same |= _WHERE
-        if text.endswith(tuple(_LAMPS)):
+        if last in _LAMPS:
             same |= _LAMPS
-        return self._spelling.after(text) <= same
+        # In a sentence of the home's own they may mean anything.
+        return self._spelling.after(text) <= same - self._own
 
     def overhear(self, pcm: Pcm) -> str:
         """Return how an utterance begins that goes on, (samples,); nothing if unsure."""
