@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,6 +168,8 @@ def _show(
             f"False accepts: {len(accepted.texts)} in {accepted.seconds / 60:.1f} min of "
             f"what is no command, {accepted.per_hour:.1f} per hour"
         )
+        for text, times in Counter(accepted.texts).most_common():
+            console.print(f"{times} × {text}", markup=False, highlight=False)
 
 
 def _ms(seconds: float | None) -> str:

@@ -130,7 +130,8 @@ _MARGIN = 4.0
 _BEGUN_EACH = -1.0
 """Nats per token from which the beginning of a sentence is shown; talk hardly has it."""
 # Nats below which the phones are asked, and what one of theirs weighs: "unlock" is longer
-# than "lock", so their phones lie far apart; those of on and off err in one of seven.
+# than "lock", so their phones lie far apart; those of on and off err in one of seven, and
+# changed nothing of 180 commands where the network was 6 nats sure.
 _PHONES = {
     _LOCKS: (8.0, _MARGIN / LOCK_MARGIN),
     frozenset({"on", "off"}): (6.0, 0.15),
