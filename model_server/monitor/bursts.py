@@ -37,7 +37,6 @@ _ALIKE = 0.12
 _ALIKE_TIMES = 2.0
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
-_APART = 4
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,6 @@ class BurstFinder:
             return None
         fit = self._fit(level, top)
         if fit is None or not _keeps_pitch(around, channel, on, fit):
-            return None
-        if self._pattern.warbles and _warbles(around, channel, fit, top):
             return None
         return Burst(
             onset=end - len(around) + 1,
@@ -236,24 +233,3 @@ def _keeps_pitch(
         cell = slice(begin, begin + int(fit.step))
         pitches.append(frequency(around[cell][on[cell]], channel))
     return max(pitches) - min(pitches) <= _STEADY_HZ
-
-
-def _warbles(around: Levels, channel: int, fit: _Fit, top: float) -> bool:
-    """Whether another tone sounds in each gap, and only there: a telephone rings.
-
-    Another alarm hardly begins within the first gap.
-    """
-    bins = np.arange(around.shape[1])
-    others = bins[abs(bins - channel) > _APART]
-    filled = np.ones(others.size, dtype=np.bool_)
-    for number in range(fit.beeps - 1):
-        begin = round(number * fit.step)
-        cell = around[begin : begin + int(fit.step)]
-        on = cell[:, channel] >= top - _FALL_DB
-        gap = cell[:, channel] < top - _QUIET_DB
-        if not gap.any():
-            return False
-        there = cell[gap][:, others].max(axis=0)
-        beside = np.median(cell[on][:, others], axis=0)
-        filled &= (there >= top - _FALL_DB) & (beside <= there - _FALL_DB)
-    return bool(filled.any())

@@ -21,7 +21,6 @@ class Pattern:
     each beep, `shortest` the least of a beep, `contrast` the dB that its level falls,
     `sounding` the share of a step that a beep at least spans, and at most fills,
     `twice` how unlike itself it is half a step later, which finer rows tell better,
-    `warbles` whether telephones warble as fast,
     `quiet` the silence before a group that tells where it begins and `blip` what
     may sound in it, `before` the silence that the first of two groups must have,
     `decay` how long a room may go on after a group, and `stray` how long anything
@@ -39,7 +38,6 @@ class Pattern:
     contrast: float
     sounding: tuple[float, float]
     twice: float
-    warbles: bool
     quiet: float
     blip: float
     before: float
@@ -65,7 +63,6 @@ T3 = Pattern(
     contrast=12.0,
     sounding=(0.3, 0.78),
     twice=0.056,
-    warbles=False,
     quiet=0.88,
     blip=0.05,
     before=0.9,
@@ -83,7 +80,6 @@ T4 = Pattern(
     contrast=6.0,
     sounding=(0.2, 1.0),
     twice=0.04,
-    warbles=True,
     quiet=0.8,
     blip=0.05,
     before=3.5,

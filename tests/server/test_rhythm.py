@@ -124,6 +124,9 @@ def test_one_group_alone_is_no_alarm() -> None:
         pytest.param([(1.2, 0.3)] * 2 + [(1.2, 1.5)], id="beeps too long"),
         pytest.param([(0.24, 0.24)] * 5 + [(0.24, 1.3)], id="six for three"),
         pytest.param([(0.05, 0.05)] * 7 + [(0.05, 5.05)], id="eight for four"),
+        pytest.param(
+            [(0.0312, 0.0541)] * 3 + [(0.0312, 0.8534)], id="quick fours for ever"
+        ),
         pytest.param([(0.03, 0.04)] * 11 + [(0.03, 4.8)], id="a trill for four"),
     ],
 )
