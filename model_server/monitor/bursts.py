@@ -30,11 +30,11 @@ _DEPTH_DB = 15.0
 # The first rises out of silence, the others out of what the room holds on.
 UNLIKE = 0.12
 _UNLIKE_ONE = 0.25
-_UNLIKE_FIRST = 0.35
+_UNLIKE_FIRST = 0.3
 # What is as like at a part of the step beeps that fast. Where a room cancels a tone but for
 # its beginning and its end, each beep is like two, but not as like as the beeps themselves.
 _ALIKE = 0.12
-_ALIKE_TIMES = 2.0
+_ALIKE_TIMES = 2.5
 _OUT_DB = 9.0
 _STEADY_HZ = 20.0
 

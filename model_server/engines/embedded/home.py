@@ -23,7 +23,7 @@ from .templates import household_items, read_plain_templates
 
 _LOGGER = logging.getLogger(__name__)
 
-COMPILER = 9
+COMPILER = 10
 """Raise it when the same vocabulary would compile to something else."""
 
 SHORTEST = 2
