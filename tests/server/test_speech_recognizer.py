@@ -56,11 +56,20 @@ def judging(recognizer: EmbeddedRecognizer) -> ModuleType:
 
 
 def stream(recognizer: EmbeddedRecognizer, pcm: Pcm) -> Iterator[Recognition]:
-    """Yield what is recognised in a microphone's stream."""
+    """Yield what is recognised in a microphone's stream, as its lane does it."""
     listener = Listener(recognizer, "en", max_utterance_s=15.0)
-    for event in [*listener.push(pcm), *listener.finish()]:
-        if isinstance(event, Utterance):
-            yield listener.recognize(event)
+    for start in range(0, pcm.size + 1, 320):
+        events = listener.push(pcm[start : start + 320])
+        while pause := pause_of(events):
+            perhaps = recognizer.foresee(pause.pcm)
+            events = [*events[:-1], *listener.resume(perhaps)]
+        if (ahead := listener.ahead()) is not None:
+            recognizer.foresee(ahead)
+        if start + 320 > pcm.size:
+            events += listener.finish()
+        for event in events:
+            if isinstance(event, Utterance):
+                yield listener.recognize(event)
 
 
 @pytest.fixture(scope="module")
@@ -384,18 +393,8 @@ def test_what_was_recognised_in_the_pause_is_not_recognised_again(
     ear = type(recognizer._ear)
     original = ear.recognize
     monkeypatch.setattr(ear, "recognize", look)
-    listener = Listener(recognizer, "en", max_utterance_s=15.0)
-    heard = []
-    for start in range(0, spoken.size, 320):
-        events = listener.push(spoken[start : start + 320])
-        while pause := pause_of(events):
-            perhaps = recognizer.foresee(pause.pcm)
-            events = [*events[:-1], *listener.resume(perhaps)]
-        if (ahead := listener.ahead()) is not None:
-            recognizer.foresee(ahead)
-            assert looked == [1]
-        heard += [listener.recognize(e) for e in events if isinstance(e, Utterance)]
-    assert [one.text for one in heard] == ["turn on the kitchen lights"]
+    heard = [one.text for one in stream(recognizer, spoken)]
+    assert heard == ["turn on the kitchen lights"]
     # The pause was long enough to look at it, and nobody went on.
     assert looked == [1]
     # Another home, another answer.

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.spoken import say
 from model_server.audio import SAMPLE_RATE
-from model_server.engines.base import Pcm, Vocabulary, VocabularyEntity
+from model_server.engines.base import Vocabulary, VocabularyEntity
 from model_server.engines.embedded import moonshine, writing
 from model_server.engines.embedded.home import compile_home
 from model_server.engines.embedded.moonshine import FIRST, LAST
@@ -26,9 +26,8 @@ from model_server.engines.embedded.writing import (
     decide,
     judge,
 )
-from model_server.listen.endpoint import Utterance, pause_of
-from model_server.listen.listener import Listener
 from tests.server.homes import family_home, lamp_home
+from tests.server.test_speech_recognizer import stream
 
 
 @pytest.fixture(scope="module")
@@ -335,23 +334,8 @@ def test_a_short_pause_does_not_cut_off_what_changes_the_command(
         said = say(text, "flite:slt")
         loud = np.flatnonzero(np.abs(said.astype(int)) > 300)
         pcm += [said[loud[0] : loud[-1]], quiet[: SAMPLE_RATE // 3]]
-    heard = hear(recognizer, np.concatenate([*pcm, quiet]))
-    assert heard == ["set bed light brightness to 25 percent"]
-
-
-def hear(recognizer: EmbeddedRecognizer, pcm: Pcm) -> list[str]:
-    """Hear a stream; return what was said in it."""
-    listener = Listener(recognizer, "en", max_utterance_s=15.0)
-    said = []
-    for at in range(0, pcm.size, 320):
-        events = listener.push(pcm[at : at + 320])
-        while pause := pause_of(events):
-            perhaps = recognizer.foresee(pause.pcm)
-            events = [*events[:-1], *listener.resume(perhaps)]
-        said += [
-            listener.recognize(one) for one in events if isinstance(one, Utterance)
-        ]
-    return [one.text for one in said]
+    heard = stream(recognizer, np.concatenate([*pcm, quiet]))
+    assert [one.text for one in heard] == ["set bed light brightness to 25 percent"]
 
 
 def test_what_turns_the_opposite_way_is_seen_wherever_it_stands() -> None:
